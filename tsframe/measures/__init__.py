@@ -1,0 +1,1 @@
+"""Pure functions of a stack of students: errors, losses, norms."""

@@ -1,0 +1,1 @@
+"""The batched engine, optimizers, schedules and stopping rules."""
