@@ -1,0 +1,102 @@
+"""Trials that square a number, for the tests of the sweep half."""
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+STEPS = (0.0, 1.0, 10.0)
+
+
+@dataclass(frozen=True)
+class Square:
+    """Squares its value; the mood is diverges, raises, nan, missing, shape, short or complex."""
+
+    value: float
+    mood: str = "well"
+    together: str = "well"  # what goes wrong in a call of more than one trial
+    seconds: float = 0.0
+    work: float = 1e9
+    folder: str = ""  # leaves one file there for each training, if given
+    scale: float = 1.0
+
+    @property
+    def sharing_key(self) -> str:
+        return self.mood
+
+    @property
+    def shape_key(self) -> int:
+        return 0
+
+    @property
+    def flops(self) -> float:
+        return self.work
+
+    @property
+    def measures(self) -> dict[str, dict[str, tuple[float, ...]]]:
+        return {"square": {}, "curve": {"step": STEPS}}
+
+    @staticmethod
+    def train_together(
+        trials: Sequence["Square"], device: str = "auto", threads: int | None = None
+    ) -> xr.Dataset:
+        for trial in trials:
+            time.sleep(trial.seconds)
+            if trial.folder:
+                name = f"{trial.value}-{time.monotonic_ns()}-{os.getpid()}"
+                (Path(trial.folder) / name).touch()
+            if trial.mood == "raises" or (trial.together == "raises" and len(trials) > 1):
+                raise ValueError(f"no square of {trial.value} \ud800" + "x" * 10_000)
+        value = np.array([trial.value for trial in trials])
+        diverged = np.array([trial.mood == "diverges" for trial in trials])
+        square = np.where(diverged, np.nan, value**2)
+        square[[trial.mood == "nan" for trial in trials]] = np.nan
+        curve = square[:, None] / (1 + np.array(STEPS))
+        data: dict[str, Any] = {
+            "square": ("student", square),
+            "curve": (("student", "step"), curve),
+            "diverged": ("student", diverged),
+        }
+        moods = {trial.mood for trial in trials}
+        if "missing" in moods:
+            del data["curve"]
+        if "shape" in moods:
+            data["curve"] = (("student", "rank"), curve)
+        if "complex" in moods:
+            data["square"] = ("student", square + 1j)
+        if "short" in moods:
+            data = {name: (dims, array[:-1]) for name, (dims, array) in data.items()}
+        return xr.Dataset(data, attrs={"device": "abacus", "threads": threads or 0})
+
+
+@dataclass(frozen=True)
+class Odd(Square):
+    """A square that declares other measures than its siblings."""
+
+    @property
+    def measures(self) -> dict[str, dict[str, tuple[float, ...]]]:
+        return {"square": {}, "curve": {"step": (0.0, 2.0)}}
+
+
+@dataclass(frozen=True)
+class Named(Square):
+    """A square that declares the measures it is told to."""
+
+    declared: Any = field(default=())
+
+    @property
+    def measures(self) -> dict[str, dict[str, tuple[float, ...]]]:
+        return {name: dict(inner) for name, inner in self.declared}
+
+
+@dataclass(frozen=True)
+class Locked(Square):
+    """A square that holds a lock, which no process can send."""
+
+    lock: Any = field(default_factory=threading.Lock)
