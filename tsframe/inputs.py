@@ -1,0 +1,122 @@
+"""Gaussian inputs with a given covariance spectrum, in their eigenbasis or in a random one.
+
+Inputs are x = basis (sqrt(eigenvalues) * z) with standard normal z. The normals hang on the seed
+and the role of the sample alone: at every slope the same z are stretched, so neighbors in a phase
+diagram are compared in pairs, and a longer sample begins with the rows of a shorter one.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tsframe.spectra import Spectrum
+from tsframe.streams import stream
+
+__all__ = ["Gaussian"]
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Centered Gaussian inputs whose covariance has the eigenvalues of a spectrum.
+
+    Parameters
+    ----------
+    dim : int
+        Number of input coordinates, >= 1.
+    spectrum : Spectrum
+        Law of the eigenvalues, e.g. ``Sloppy(0.1)``; called with `dim`.
+    rotate : bool
+        Whether the eigenvectors are a random orthonormal basis, drawn from the seed, instead of the
+        coordinate axes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value is refused, also by the spectrum when it is called with `dim`.
+
+    Examples
+    --------
+    >>> from tsframe.spectra import Sloppy
+    >>> inputs = Gaussian(dim=200, spectrum=Sloppy(0.1))
+    >>> inputs.draw(1000, seed=0, role="train inputs").shape
+    (1000, 200)
+    """
+
+    dim: int
+    spectrum: Spectrum
+    rotate: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dim", _whole("dim", self.dim, 1))
+        if isinstance(self.spectrum, type) or not callable(self.spectrum):
+            raise TypeError(
+                "spectrum must be a spectrum such as Sloppy(0.1); got "
+                f"spectrum={self.spectrum!r}. Call the class with its parameters."
+            )
+        if not isinstance(self.rotate, bool | np.bool_):
+            raise TypeError(f"rotate must be True or False; got rotate={self.rotate!r}.")
+        object.__setattr__(self, "rotate", bool(self.rotate))
+        self.spectrum(self.dim)  # a spectrum that does not fit the dimension is refused here
+
+    @property
+    def eigenvalues(self) -> NDArray[np.float64]:
+        """Eigenvalues of the covariance, shape (dim,), descending, units of variance."""
+        return self.spectrum(self.dim)
+
+    def basis(self, seed: int) -> NDArray[np.float64]:
+        """Give the eigenvectors of the covariance as columns, orthonormal.
+
+        Parameters
+        ----------
+        seed : int
+            Seed of the trial, >= 0.
+
+        Returns
+        -------
+        ndarray, shape (dim, dim)
+            The identity, or with `rotate` a basis uniform in law (Haar) that is the same at every
+            spectrum; read-only.
+        """
+        return _rotation(self.dim, seed) if self.rotate else np.eye(self.dim)
+
+    def draw(self, n: int, seed: int, role: str) -> NDArray[np.float64]:
+        """Draw a sample of inputs.
+
+        Parameters
+        ----------
+        n : int
+            Number of rows, >= 1.
+        seed : int
+            Seed of the trial, >= 0.
+        role : str
+            What the sample is for, e.g. ``"train inputs"``; samples of different roles are
+            independent.
+
+        Returns
+        -------
+        ndarray, shape (n, dim)
+            One input a row. The first rows do not depend on n (with `rotate`: up to rounding).
+        """
+        x = stream(seed, role).standard_normal((_whole("n", n, 1), self.dim))
+        x *= np.sqrt(self.eigenvalues)
+        return x @ self.basis(seed).T if self.rotate else x
+
+
+@lru_cache(maxsize=2)  # the train, test and reference samples of a trial share one basis
+def _rotation(dim: int, seed: int) -> NDArray[np.float64]:
+    """Draw an orthonormal basis uniformly: QR of a Gaussian matrix, signs fixed (Mezzadri 2007)."""
+    q, r = np.linalg.qr(stream(seed, "rotation").standard_normal((dim, dim)))
+    basis = q * np.sign(np.diag(r))
+    basis.flags.writeable = False
+    return basis
+
+
+def _whole(name: str, value: object, low: int) -> int:
+    sentence = f"{name} must be a whole number >= {low}; got {name}={value!r}."
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(sentence)
+    if value < low:
+        raise ValueError(sentence)
+    return int(value)
