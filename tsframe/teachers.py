@@ -1,0 +1,336 @@
+"""Teachers: functions that label the inputs, drawn once from a seed and frozen from then on.
+
+A `Teacher` is a random network whose argmax gives a class; a `LinearTeacher` gives a number. Each
+is a spec; its `draw` for given inputs and a seed gives the function itself, a `DrawnTeacher` or a
+`DrawnLinearTeacher`, that is called on inputs. Weights are drawn in the eigenbasis of the inputs:
+the same seed gives the same teacher at every spectrum, and rotating the inputs rotates it along.
+
+Two confounds of published teacher-student runs are switches. With weights of a fixed scale, the
+pre-activations shrink with the trace of the inputs, and a tanh teacher drifts into its linear
+regime: `gain` fixes their standard deviation instead. And the classes of a raw argmax become
+unequal as few directions of the inputs come to matter: `balance` sets the biases of the readout so
+that they are equally likely. Logits are never whitened, for that would make the labels depend on
+the flat directions of the inputs.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import erf, expit, softmax
+
+from tsframe.inputs import Gaussian
+from tsframe.streams import stream
+
+__all__ = [
+    "DrawnLinearTeacher",
+    "DrawnTeacher",
+    "LinearTeacher",
+    "Teacher",
+    "class_perplexity",
+]
+
+Floats: TypeAlias = NDArray[np.float64]
+
+ACTIVATIONS: dict[str, Callable[[Floats], Floats]] = {
+    "erf": erf,  # of z, not of z / sqrt(2)
+    "identity": lambda z: z,
+    "relu": lambda z: np.maximum(z, 0.0),
+    "sigmoid": expit,
+    "tanh": np.tanh,
+}
+
+REFERENCE_ROWS = 4096  # the classes of a balanced teacher are then equal within 5 percent of each
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A random network that labels an input by the argmax of its logits.
+
+    Hidden layers have no biases; all weights are standard normal before they are scaled.
+
+    Parameters
+    ----------
+    width : int
+        Hidden units of every hidden layer, >= 1. Has no effect at depth 0.
+    depth : int
+        Number of hidden layers, >= 0; the readout is not counted. Depth 0 is the linear teacher.
+    classes : int
+        Number of classes, >= 2.
+    activation : str
+        One of erf, identity, relu, sigmoid, tanh.
+    gain : float, optional
+        Standard deviation, > 0, of every hidden pre-activation over the inputs: exact in the first
+        layer, measured on a reference sample in the next. Its mean, zero by symmetry for erf,
+        identity and tanh, is left as it falls. None leaves all weights at standard deviation
+        1 / sqrt(fan-in), as in Yang, Mao & Chaudhari 2022.
+    balance : bool
+        Whether each logit is standardized and given a bias such that the classes are equally likely
+        on a reference sample. Logits that differ in too few ways (those of a width of 1) cannot be
+        balanced; the perplexity stored with the samples tells. False takes the argmax of a network
+        without biases, as published.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value is refused.
+
+    Examples
+    --------
+    >>> from tsframe.spectra import Sloppy
+    >>> inputs = Gaussian(dim=200, spectrum=Sloppy(0.1))
+    >>> teacher = Teacher(width=100, classes=10).draw(inputs, seed=0)
+    >>> labels = teacher(inputs.draw(5000, seed=0, role="test inputs"))
+    >>> class_perplexity(labels, classes=10) > 9.9
+    True
+    """
+
+    width: int
+    depth: int = 1
+    classes: int = 10
+    activation: str = "tanh"
+    gain: float | None = 1.0
+    balance: bool = True
+
+    def __post_init__(self) -> None:
+        for name, low in (("width", 1), ("depth", 0), ("classes", 2)):
+            object.__setattr__(self, name, _whole(name, getattr(self, name), low))
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(
+                f"activation must be one of {', '.join(ACTIVATIONS)}; "
+                f"got activation={self.activation!r}."
+            )
+        if self.gain is not None:
+            advice = "Use None for weights of standard deviation 1 / sqrt(fan-in)."
+            object.__setattr__(self, "gain", _real("gain", self.gain, advice, strict=True))
+        if not isinstance(self.balance, bool | np.bool_):
+            raise TypeError(f"balance must be True or False; got balance={self.balance!r}.")
+        object.__setattr__(self, "balance", bool(self.balance))
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs of a student of this teacher: the classes."""
+        return self.classes
+
+    def draw(self, inputs: Gaussian, seed: int) -> "DrawnTeacher":
+        """Draw the network.
+
+        Parameters
+        ----------
+        inputs : Gaussian
+            Law of the inputs, for which it is calibrated.
+        seed : int
+            Seed of the trial, >= 0.
+
+        Returns
+        -------
+        DrawnTeacher
+            The function from inputs to labels.
+        """
+        widths = [inputs.dim, *[self.width] * self.depth, self.classes]
+        weights = [
+            stream(seed, "teacher", layer).standard_normal((fan_out, fan_in)) / math.sqrt(fan_in)
+            for layer, (fan_in, fan_out) in enumerate(pairwise(widths))
+        ]
+        deviation = np.sqrt(weights[0] ** 2 @ inputs.eigenvalues)
+        weights[0] = weights[0] @ inputs.basis(seed).T
+        h = inputs.draw(REFERENCE_ROWS, seed, "reference inputs")
+        for layer in range(self.depth):
+            if self.gain is not None:
+                if layer > 0:
+                    deviation = (h @ weights[layer].T).std(axis=0)
+                weights[layer] *= (self.gain / deviation)[:, None]
+            h = ACTIVATIONS[self.activation](h @ weights[layer].T)
+        biases = np.zeros(self.classes)
+        if self.balance:
+            logits = h @ weights[-1].T
+            mean, deviation = logits.mean(axis=0), logits.std(axis=0)
+            weights[-1] /= deviation[:, None]
+            biases = _balancing_biases((logits - mean) / deviation) - mean / deviation
+        return DrawnTeacher(tuple(weights), biases, self.activation)
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnTeacher:
+    """The function of one drawn `Teacher`.
+
+    Parameters
+    ----------
+    weights : tuple of ndarray, each of shape (fan_out, fan_in)
+        From the inputs to the logits.
+    biases : ndarray, shape (classes,)
+        Of the readout.
+    activation : str
+        Of the hidden layers.
+    """
+
+    weights: tuple[Floats, ...]
+    biases: Floats
+    activation: str
+
+    def logits(self, x: Floats) -> Floats:
+        """Give the logits of the inputs x, shape (n, dim), as shape (n, classes)."""
+        *hidden, readout = self.weights
+        for w in hidden:
+            x = ACTIVATIONS[self.activation](x @ w.T)
+        return x @ readout.T + self.biases
+
+    def __call__(self, x: Floats) -> NDArray[np.int64]:
+        """Label the inputs x, shape (n, dim), by their classes 0..classes-1, shape (n,)."""
+        labels: NDArray[np.int64] = self.logits(x).argmax(axis=1).astype(np.int64)
+        return labels
+
+
+@dataclass(frozen=True)
+class LinearTeacher:
+    """A linear map to a number, y = x . theta, with theta uniform on a sphere.
+
+    In the eigenbasis of the inputs theta is uniform, so its power is the same on every mode in the
+    mean, and y has variance norm^2 * trace / dim in the mean.
+
+    Parameters
+    ----------
+    norm : float
+        Euclidean norm of theta, >= 0.
+    noise : float
+        Standard deviation (not the variance) of the Gaussian noise added to training labels, >= 0;
+        test labels have none.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value is refused.
+
+    Examples
+    --------
+    >>> from tsframe.spectra import Isotropic
+    >>> teacher = LinearTeacher(norm=2.0).draw(Gaussian(dim=50, spectrum=Isotropic()), seed=0)
+    >>> float(np.linalg.norm(teacher.theta).round(12))
+    2.0
+    """
+
+    norm: float = 1.0
+    noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "norm", _real("norm", self.norm, "Use 0 for pure noise."))
+        object.__setattr__(self, "noise", _real("noise", self.noise, "Use 0 for exact labels."))
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs of a student of this teacher: 1."""
+        return 1
+
+    @property
+    def classes(self) -> None:
+        """No classes: this is regression."""
+        return None
+
+    def draw(self, inputs: Gaussian, seed: int) -> "DrawnLinearTeacher":
+        """Draw the map.
+
+        Parameters
+        ----------
+        inputs : Gaussian
+            Law of the inputs; the map is drawn in its eigenbasis.
+        seed : int
+            Seed of the trial, >= 0.
+
+        Returns
+        -------
+        DrawnLinearTeacher
+            The function from inputs to labels.
+        """
+        direction = stream(seed, "teacher").standard_normal(inputs.dim)
+        theta = self.norm / np.linalg.norm(direction) * direction
+        return DrawnLinearTeacher(inputs.basis(seed) @ theta)
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnLinearTeacher:
+    """The function of one drawn `LinearTeacher`.
+
+    Parameters
+    ----------
+    theta : ndarray, shape (dim,)
+        Its gradient, in the coordinates of the inputs.
+    """
+
+    theta: Floats
+
+    def __call__(self, x: Floats) -> Floats:
+        """Label the inputs x, shape (n, dim), without noise, shape (n,)."""
+        return x @ self.theta
+
+
+def class_perplexity(labels: ArrayLike, classes: int) -> float:
+    """Perplexity of class frequencies: the exponential of their entropy in nats.
+
+    It is the number of equally likely classes that would be as hard to guess (Jelinek et al. 1977).
+
+    Parameters
+    ----------
+    labels : array_like of int, shape (n,)
+        Classes 0..classes-1.
+    classes : int
+        Number of classes.
+
+    Returns
+    -------
+    float
+        In [1, classes]; `classes` where all are equally frequent.
+
+    Examples
+    --------
+    >>> round(class_perplexity([0, 1, 2, 0, 1, 2], classes=3), 12)
+    3.0
+    """
+    counts = np.bincount(np.asarray(labels), minlength=classes)
+    frequencies = counts[counts > 0] / counts.sum()
+    return float(np.exp(-(frequencies * np.log(frequencies)).sum()))
+
+
+def _balancing_biases(logits: Floats) -> Floats:
+    """Find biases that make the argmax of standardized logits, shape (n, classes), equally likely.
+
+    They minimize the convex function mean(max(logits + biases)) - mean(biases), the dual of an
+    optimal transport from inputs to classes (Genevay et al. 2016). The maximum is softened by a
+    temperature that falls in steps, and each step takes a few damped Newton iterations.
+    """
+    classes = logits.shape[1]
+    biases = np.zeros(classes)
+    for temperature in (0.5, 0.25, 0.12, 0.06, 0.03):  # in standard deviations of a logit
+        for _ in range(3):
+            p = softmax((logits + biases) / temperature, axis=1)
+            mean = p.mean(axis=0)
+            hessian = (np.diag(mean) - p.T @ p / len(p)) / temperature
+            # A common bias has no effect and no curvature; the ridge keeps a lost class solvable.
+            hessian += 1.0 / classes + 1e-6 * np.eye(classes)
+            step = np.linalg.solve(hessian, mean - 1.0 / classes)
+            biases -= step * min(1.0, 2.0 * temperature / max(np.abs(step).max(), 1e-300))
+    return biases
+
+
+def _real(name: str, value: object, advice: str, strict: bool = False) -> float:
+    sentence = (
+        f"{name} must be a number {'>' if strict else '>='} 0; got {name}={value!r}. {advice}"
+    )
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(sentence)
+    number = float(value)
+    if not math.isfinite(number) or number < 0.0 or (strict and number == 0.0):
+        raise ValueError(sentence)
+    return number
+
+
+def _whole(name: str, value: object, low: int) -> int:
+    sentence = f"{name} must be a whole number >= {low}; got {name}={value!r}."
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(sentence)
+    if value < low:
+        raise ValueError(sentence)
+    return int(value)
