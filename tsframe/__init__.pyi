@@ -1,0 +1,34 @@
+from .execution import run as run
+from .inputs import Gaussian as Gaussian
+from .plan import plan as plan
+from .samples import Samples as Samples, draw_samples as draw_samples
+from .spectra import (
+    Isotropic as Isotropic,
+    Measured as Measured,
+    PowerLaw as PowerLaw,
+    Sloppy as Sloppy,
+    SloppyAsCleaned2024 as SloppyAsCleaned2024,
+    SloppyAsReleased2022 as SloppyAsReleased2022,
+    Spiked as Spiked,
+)
+from .students.initializations import (
+    Glorot2010 as Glorot2010,
+    He2015 as He2015,
+    LeCun1998 as LeCun1998,
+    TorchDefault as TorchDefault,
+)
+from .students.mlp import MLP as MLP
+from .sweep import Sweep as Sweep
+from .teachers import LinearTeacher as LinearTeacher, Teacher as Teacher
+from .training.adam import Adam as Adam
+from .training.schedules import (
+    Constant as Constant,
+    Cosine as Cosine,
+    StepDecay as StepDecay,
+)
+from .training.sgd import SGD as SGD
+from .training.stopping import (
+    TrainLossBelow as TrainLossBelow,
+    ZeroTrainError as ZeroTrainError,
+)
+from .trial import Trial as Trial, log_steps as log_steps, train as train

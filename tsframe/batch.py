@@ -1,0 +1,201 @@
+"""One batch: students that step together are drawn, seated, trained and measured.
+
+spectrum -> inputs -> teacher -> samples -> students -> training -> measures, in the order of the
+picture. Everything random hangs on the seeds of the tasks; nothing here is random by itself.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from tsframe.inputs import Gaussian
+from tsframe.measures.errors import errors, is_interpolated
+from tsframe.measures.norms import distance, weight_norm
+from tsframe.samples import draw_samples, Samples
+from tsframe.students.activations import ACTIVATIONS
+from tsframe.students.mlp import MLP
+from tsframe.students.stack import Layout, Stack
+from tsframe.teachers import LinearTeacher, Teacher
+from tsframe.training.adam import Adam
+from tsframe.training.engine import train_stack
+from tsframe.training.losses import Objective
+from tsframe.training.minibatches import SampleSet, TrainingSet
+from tsframe.training.products import product_route
+from tsframe.training.sgd import SGD
+
+__all__ = [
+    "MEASURES",
+    "MEASURES_OF_CLASSES",
+    "MEASURES_OVER_STEPS",
+    "PRECISIONS",
+    "Task",
+    "train_batch",
+]
+
+PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
+MEASURES_OVER_STEPS = ("train_error", "test_error", "train_loss", "test_loss")
+MEASURES = (*MEASURES_OVER_STEPS, "steps", "interpolated", "weight_norm", "distance_from_init")
+MEASURES_OF_CLASSES = ("class_perplexity", "majority_error")
+
+
+class Task(Protocol):
+    """What a batch needs to know of a trial; see `tsframe.trial.Trial` for the meaning of each."""
+
+    @property
+    def inputs(self) -> Gaussian: ...  # noqa: D102 - described by Trial
+    @property
+    def teacher(self) -> Teacher | LinearTeacher: ...  # noqa: D102
+    @property
+    def student(self) -> MLP: ...  # noqa: D102
+    @property
+    def training(self) -> SGD | Adam: ...  # noqa: D102
+    @property
+    def objective(self) -> Objective: ...  # noqa: D102
+    @property
+    def sharing_key(self) -> Hashable: ...  # noqa: D102
+    @property
+    def n_train(self) -> int: ...  # noqa: D102
+    @property
+    def n_test(self) -> int: ...  # noqa: D102
+    @property
+    def label_noise(self) -> float: ...  # noqa: D102
+    @property
+    def curve_steps(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+    @property
+    def precision(self) -> str: ...  # noqa: D102
+
+
+def train_batch(
+    tasks: Sequence[Task], device: torch.device, interrupted: Callable[[], bool]
+) -> tuple[dict[str, np.ndarray], str]:
+    """Train the students of tasks that can step together (equal `step_key` of their trials).
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+        One student each.
+    device : torch.device
+        Where to train.
+    interrupted : callable
+        Asked before every step; training ends with InterruptedError once it says so.
+
+    Returns
+    -------
+    rows : dict of ndarray, shapes (tasks,) or (tasks, curve steps)
+        The measures by name, and ``diverged``.
+    route : str
+        How products were computed; see `tsframe.training.products`.
+    """
+    first, students = tasks[0], len(tasks)
+    dim, outputs = first.inputs.dim, first.teacher.outputs
+    keys = list(dict.fromkeys(task.sharing_key for task in tasks))
+    data = [keys.index(task.sharing_key) for task in tasks]
+    shapes = [(task.student.width, task.student.depth) for task in tasks]
+    samples = _draw(tasks)
+    train, test = _on_device(tasks, samples, data, device)
+
+    with product_route(device, PRECISIONS[first.precision]) as route:
+
+        def arrange(chosen: Sequence[int]) -> Layout:
+            return Layout.arrange(
+                chosen,
+                shapes,
+                data,
+                dim,
+                outputs,
+                share_rows=route.rows_independent,
+                min_slots=route.min_slots,
+                min_work=route.min_work,
+                fewest_rows=min(train.batch_size, train.smallest_block, test.smallest_block),
+            )
+
+        activation = ACTIVATIONS[first.student.activation]
+        initial = Stack.zeros(arrange(range(students)), activation, train.inputs)
+        for k, task in enumerate(tasks):
+            initial.seat(k, task.student.initial_weights(dim, outputs, task.seed))
+
+        def measure(stack: Stack) -> dict[str, np.ndarray]:
+            return errors(stack, train, test, first.objective, students)
+
+        curves = np.full((len(MEASURES_OVER_STEPS), students, len(first.curve_steps)), np.nan)
+        lr = np.array([task.training.lr for task in tasks])
+        for snapshot in train_stack(
+            initial,
+            train,
+            first.objective,
+            first.training,
+            lr,
+            arrange,
+            first.curve_steps,
+            interrupted,
+        ):
+            now = measure(snapshot.stack)
+            # What is known now holds until a later snapshot says otherwise: a student that stopped
+            # stays as it is.
+            later = np.searchsorted(first.curve_steps, snapshot.step)
+            for curve, name in zip(curves, MEASURES_OVER_STEPS, strict=True):
+                curve[:, later:] = now[name][:, None]
+        rows = now | {
+            "steps": snapshot.steps.astype(float),
+            "diverged": snapshot.diverged,
+            "weight_norm": weight_norm(snapshot.stack, students),
+            "distance_from_init": distance(snapshot.stack, initial, students),
+        }
+    targets = np.stack([s.y_train for s in samples])
+    fitted = is_interpolated(rows["train_error"], targets, first.objective) & ~snapshot.diverged
+    rows["interpolated"] = fitted.astype(float)
+    if first.objective.classes is not None:
+        rows["class_perplexity"] = np.array([s.perplexity for s in samples])
+        frequent = [np.bincount(s.y_test).max() / first.n_test for s in samples]
+        rows["majority_error"] = 1.0 - np.array(frequent)
+    if first.curve_steps:
+        for curve, name in zip(curves, MEASURES_OVER_STEPS, strict=True):
+            rows[f"{name}_curve"] = curve
+    return rows, route.name
+
+
+def _draw(tasks: Sequence[Task]) -> list[Samples]:
+    """Draw the samples of every task; tasks that learn the same sample get the same object."""
+    drawn: dict[Hashable, Samples] = {}
+    samples = []
+    for task in tasks:
+        key = (task.sharing_key, task.teacher, task.label_noise)
+        if key not in drawn:
+            drawn[key] = draw_samples(
+                task.inputs, task.teacher, task.n_train, task.n_test, task.label_noise, task.seed
+            )
+        samples.append(drawn[key])
+    return samples
+
+
+def _on_device(
+    tasks: Sequence[Task], samples: list[Samples], data: list[int], device: torch.device
+) -> tuple[TrainingSet, SampleSet]:
+    """Put the samples on the device.
+
+    Inputs are one array a data set with a last column of ones, targets one row a task.
+    """
+    dtype = PRECISIONS[tasks[0].precision]
+    firsts = [data.index(k) for k in range(max(data) + 1)]
+
+    def inputs(arrays: list[np.ndarray]) -> torch.Tensor:
+        x = torch.as_tensor(np.stack([arrays[k] for k in firsts]), dtype=dtype)
+        return torch.cat([x, x.new_ones(*x.shape[:2], 1)], dim=2).to(device)
+
+    def targets(arrays: list[np.ndarray]) -> torch.Tensor:
+        y = torch.as_tensor(np.stack(arrays))
+        return (y if tasks[0].objective.classes is not None else y.to(dtype)).to(device)
+
+    train = TrainingSet(
+        inputs([s.x_train for s in samples]),
+        targets([s.y_train for s in samples]),
+        [tasks[k].seed for k in firsts],
+        tasks[0].training.batch_size or tasks[0].n_train,
+    )
+    return train, SampleSet(
+        inputs([s.x_test for s in samples]), targets([s.y_test for s in samples])
+    )

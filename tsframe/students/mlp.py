@@ -1,0 +1,85 @@
+"""Multilayer perceptrons: the family of students that training is about."""
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+
+from tsframe.streams import stream
+from tsframe.students.activations import ACTIVATIONS
+from tsframe.students.initializations import He2015, Initialization
+
+__all__ = ["MLP"]
+
+
+@dataclass(frozen=True)
+class MLP:
+    """A fully connected network with biases, f(x) = W_out phi(... phi(W_1 x + b_1)) + b_out.
+
+    Parameters
+    ----------
+    width : int
+        Hidden units of every hidden layer, >= 1. Has no effect at depth 0.
+    depth : int
+        Number of hidden layers, >= 0; the readout is not counted. Depth 0 is the linear model.
+    activation : str
+        One of relu, tanh, sigmoid, erf, identity.
+    initialization : Initialization
+        Law of the initial weights, e.g. ``He2015()``.
+
+    Examples
+    --------
+    >>> MLP(width=3, depth=2).layer_shapes(dim=5, outputs=2)
+    ((3, 5), (3, 3), (2, 3))
+    >>> MLP(width=3, depth=0).layer_shapes(dim=5, outputs=2)
+    ((2, 5),)
+    """
+
+    width: int
+    depth: int = 1
+    activation: str = "relu"
+    initialization: Initialization = field(default_factory=He2015)
+
+    def __post_init__(self) -> None:
+        for name, low in (("width", 1), ("depth", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+                raise TypeError(f"{name} must be an integer >= {low}; got {name}={value!r}.")
+            if value < low:
+                hint = " Depth 0 is the linear model." if name == "depth" else ""
+                raise ValueError(f"{name} must be an integer >= {low}; got {name}={value}.{hint}")
+            object.__setattr__(self, name, int(value))
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(
+                f"activation must be one of {', '.join(ACTIVATIONS)}; got {self.activation!r}."
+            )
+        if not isinstance(self.initialization, Initialization):
+            raise TypeError(
+                "initialization must be a law such as He2015() or LeCun1998(); "
+                f"got {self.initialization!r}."
+            )
+
+    def layer_shapes(self, dim: int, outputs: int) -> tuple[tuple[int, int], ...]:
+        """Give (fan_out, fan_in) of every layer, biases not counted, from input to readout."""
+        sizes = (dim, *([self.width] * self.depth), outputs)
+        return tuple((after, before) for before, after in pairwise(sizes))
+
+    def initial_weights(self, dim: int, outputs: int, seed: int) -> list[np.ndarray]:
+        """Draw the initial weights of every layer.
+
+        Parameters
+        ----------
+        dim, outputs : int
+            Dimension of the inputs and number of outputs.
+        seed : int
+            Seed of the trial.
+
+        Returns
+        -------
+        list of ndarray, shapes (fan_out, fan_in + 1)
+            float64, biases in the last column.
+        """
+        return [
+            self.initialization(fan_in, fan_out, stream(seed, "initialization", layer))
+            for layer, (fan_out, fan_in) in enumerate(self.layer_shapes(dim, outputs))
+        ]

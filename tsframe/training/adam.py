@@ -1,0 +1,117 @@
+"""Adam, for a stack of students."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from tsframe.training.schedules import Constant, Schedule
+from tsframe.training.sgd import check_training
+from tsframe.training.stopping import StoppingRule
+
+__all__ = ["Adam", "AdamState"]
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma & Ba 2015, Algorithm 1), with weight decay as in torch.optim.Adam or AdamW.
+
+    Parameters
+    ----------
+    lr : float
+        Step size, > 0.
+    beta1, beta2 : float
+        Decay of the running first and second moment, in [0, 1).
+    epsilon : float
+        Added to the root of the second moment, > 0.
+    batch_size : int or None
+        Samples a step; None means full batch. See `SGD`.
+    max_steps : int
+        Budget of optimizer steps.
+    weight_decay : float
+        Factor of w in the gradient; with `decoupled`, of lr w in the step (Loshchilov & Hutter
+        2019).
+    decoupled : bool
+        Which of the two.
+    schedule : Schedule
+        Factor on `lr` over steps.
+    stop : StoppingRule or None
+        None trains through the whole budget.
+    """
+
+    lr: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    batch_size: int | None = None
+    max_steps: int = 1000
+    weight_decay: float = 0.0
+    decoupled: bool = False
+    schedule: Schedule = field(default_factory=Constant)
+    stop: StoppingRule | None = None
+
+    def __post_init__(self) -> None:
+        check_training(self)
+        for name in ("beta1", "beta2"):
+            value = getattr(self, name)
+            if not 0.0 <= value < 1.0:
+                raise ValueError(f"{name} must lie in [0, 1); got {name}={value!r}.")
+        if not self.epsilon > 0.0:
+            raise ValueError(f"epsilon must be > 0; got epsilon={self.epsilon!r}.")
+
+    def start(self, weights: list[Tensor], rates: list[Tensor]) -> "AdamState":
+        """Begin an optimization of weights of shape (slots, rows, columns).
+
+        `rates` are the students' learning rates, in shapes that broadcast to the weights.
+        """
+        first, second = ([torch.zeros_like(w) for w in weights] for _ in range(2))
+        return AdamState(self, weights, rates, 0, first, second)
+
+
+class AdamState:
+    """A running optimization; `memory` lists what it keeps, each item laid out like the weights."""
+
+    def __init__(
+        self,
+        spec: Adam,
+        weights: list[Tensor],
+        rates: list[Tensor],
+        step: int,
+        first: list[Tensor],
+        second: list[Tensor],
+    ) -> None:
+        self.spec, self.weights, self.rates, self.step = spec, weights, rates, step
+        self.first, self.second = first, second
+
+    @property
+    def memory(self) -> list[list[Tensor]]:
+        """Tensors that move with the students when they change their slots."""
+        return [self.first, self.second]
+
+    def moved(
+        self, weights: list[Tensor], rates: list[Tensor], memory: list[list[Tensor]]
+    ) -> "AdamState":
+        """Go on with the students in other slots."""
+        return AdamState(self.spec, weights, rates, self.step, *memory)
+
+    def absorb(self, index: int, left: Tensor, right: Tensor) -> None:
+        """Update weight tensor `index`, whose gradient is left @ right."""
+        spec, weights, rates = self.spec, self.weights[index], self.rates[index]
+        first, second = self.first[index], self.second[index]
+        factor = spec.schedule(self.step, spec.max_steps)
+        gradient = torch.bmm(left, right)
+        if spec.weight_decay and spec.decoupled:
+            weights.addcmul_(weights, rates, value=-factor * spec.weight_decay)
+        elif spec.weight_decay:
+            gradient.add_(weights, alpha=spec.weight_decay)
+        first.mul_(spec.beta1).add_(gradient, alpha=1.0 - spec.beta1)
+        second.mul_(spec.beta2).addcmul_(gradient, gradient, value=1.0 - spec.beta2)
+        count = self.step + 1
+        root = torch.sqrt(second, out=gradient)
+        root.mul_((1.0 - spec.beta2**count) ** -0.5).add_(spec.epsilon)
+        step = torch.div(first, root, out=root)
+        weights.addcmul_(step, rates, value=-factor / (1.0 - spec.beta1**count))
+
+    def advance(self) -> None:
+        """Count one step."""
+        self.step += 1

@@ -1,0 +1,72 @@
+"""Which students go into one stack: those that can step together, as many as the cache holds."""
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+
+__all__ = ["stacks_of"]
+
+BYTES_AT_ONCE = (
+    24e6  # working set of one stack: weights, their memory, hidden values; fits a cache of 32 MB
+)
+
+
+def stacks_of(
+    step_keys: Sequence[Hashable],
+    data_keys: Sequence[Hashable],
+    shapes: Sequence[tuple[int, int]],
+    sizes: Sequence[float],
+    limit: float = BYTES_AT_ONCE,
+) -> list[list[int]]:
+    """Split students into stacks.
+
+    Students of one stack have equal step keys. Data sets whose students have the same shapes lie
+    side by side, so that no slot is vacant; a data set with too many students is cut.
+
+    Parameters
+    ----------
+    step_keys, data_keys : sequences of hashable
+        What must be equal to step together; the data set of each student.
+    shapes : sequence of (width, depth)
+        Shape of each student.
+    sizes : sequence of float
+        Bytes of each student.
+    limit : float
+        Bytes of a stack, unless one student is larger.
+
+    Returns
+    -------
+    list of list of int
+        Indices of the students of each stack, the largest stack first.
+    """
+    sets: dict[tuple[Hashable, Hashable], list[int]] = defaultdict(list)
+    for i, keys in enumerate(zip(step_keys, data_keys, strict=True)):
+        sets[keys].append(i)
+    blocks: dict[Hashable, list[list[int]]] = defaultdict(list)
+    for (step_key, _), members in sets.items():
+        members.sort(key=lambda i: (shapes[i], i))
+        for part in _cut(members, sizes, limit):
+            composition = tuple(shapes[i] for i in part)
+            blocks[step_key, composition].append(part)
+    stacks = []
+    for parts in blocks.values():
+        size = sum(sizes[i] for i in parts[0])
+        at_once = max(1, int(limit // size))
+        count = -(-len(parts) // at_once)
+        for k in range(
+            count
+        ):  # as even as possible, so that no worker waits for a large last stack
+            some = parts[k * len(parts) // count : (k + 1) * len(parts) // count]
+            stacks.append([i for part in some for i in part])
+    return sorted(stacks, key=lambda stack: -sum(sizes[i] for i in stack))
+
+
+def _cut(members: list[int], sizes: Sequence[float], limit: float) -> list[list[int]]:
+    parts: list[list[int]] = [[]]
+    total = 0.0
+    for i in members:
+        if parts[-1] and total + sizes[i] > limit:
+            parts.append([])
+            total = 0.0
+        parts[-1].append(i)
+        total += sizes[i]
+    return parts

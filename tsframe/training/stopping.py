@@ -1,0 +1,70 @@
+"""Stopping rules: when a student has fitted its training data.
+
+A rule looks at the training set every `check_every` steps and never between; a student is stopped
+at the first look that satisfies it, so `steps` is known to that accuracy.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["StoppingRule", "TrainLossBelow", "ZeroTrainError"]
+
+
+def _check_interval(check_every: int) -> None:
+    if check_every < 1:
+        raise ValueError(
+            f"check_every must be an integer >= 1 (steps); got check_every={check_every!r}."
+        )
+
+
+@dataclass(frozen=True)
+class ZeroTrainError:
+    """Stop when every training label, noisy ones included, is reproduced. For classification.
+
+    Parameters
+    ----------
+    check_every : int
+        Steps between two looks at the training set. A look costs about n_train / (3 batch_size)
+        steps.
+    """
+
+    check_every: int = 50
+
+    def __post_init__(self) -> None:
+        _check_interval(self.check_every)
+
+    def reached(self, error: np.ndarray, loss: np.ndarray) -> np.ndarray:
+        """Tell which students may stop, from their train error and loss, shapes (students,)."""
+        return error == 0.0
+
+
+@dataclass(frozen=True)
+class TrainLossBelow:
+    """Stop when the training loss falls below a level.
+
+    Parameters
+    ----------
+    level : float
+        In units of the loss, > 0.
+    check_every : int
+        Steps between two looks at the training set.
+    """
+
+    level: float
+    check_every: int = 50
+
+    def __post_init__(self) -> None:
+        _check_interval(self.check_every)
+        if not self.level > 0.0:
+            raise ValueError(
+                f"level must be > 0 (units of the training loss); got level={self.level!r}. "
+                "For zero train error use ZeroTrainError()."
+            )
+
+    def reached(self, error: np.ndarray, loss: np.ndarray) -> np.ndarray:
+        """Tell which students may stop, from their train error and loss, shapes (students,)."""
+        return loss < self.level
+
+
+StoppingRule = ZeroTrainError | TrainLossBelow

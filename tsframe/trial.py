@@ -1,0 +1,400 @@
+"""A trial is every number that decides a result; `train` turns trials into a Dataset.
+
+This is where the two halves of tsframe meet: the science half draws data, trains and measures; the
+sweep half knows a trial only by what its properties tell (what it shares with others, what it
+costs, what it will measure).
+"""
+
+import os
+import threading
+from collections.abc import Hashable, Sequence
+from concurrent.futures import as_completed, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import xarray as xr
+from threadpoolctl import threadpool_limits
+
+from tsframe.batch import (
+    MEASURES,
+    MEASURES_OF_CLASSES,
+    MEASURES_OVER_STEPS,
+    PRECISIONS,
+    train_batch,
+)
+from tsframe.inputs import Gaussian
+from tsframe.students.mlp import MLP
+from tsframe.teachers import LinearTeacher, Teacher
+from tsframe.training.adam import Adam
+from tsframe.training.batching import BYTES_AT_ONCE, stacks_of
+from tsframe.training.losses import LOSSES, Objective
+from tsframe.training.sgd import SGD
+
+__all__ = ["Trial", "log_steps", "train"]
+
+OVERHEAD = 3.5e6  # of one step of one student, in floating-point operations done in the same time
+SMALL_STACK = 1e6  # bytes; smaller stacks are not split to keep all threads busy
+
+
+def log_steps(max_steps: int, count: int = 30) -> tuple[int, ...]:
+    """Give steps from 0 to `max_steps`, evenly spaced on a log scale, for `Trial.curve_steps`.
+
+    Parameters
+    ----------
+    max_steps : int
+        Last step.
+    count : int
+        Upper bound on the number of steps; small ones coincide.
+
+    Returns
+    -------
+    tuple of int
+        Ascending, without repetitions.
+
+    Examples
+    --------
+    >>> log_steps(1000, count=4)
+    (0, 1, 32, 1000)
+    """
+    spaced = np.rint(np.geomspace(1, max_steps, count - 1)).astype(int).tolist()
+    return (0, *sorted(set(spaced)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One student, the task it learns, and how.
+
+    Parameters
+    ----------
+    inputs : Gaussian
+        Law of the inputs.
+    teacher : Teacher or LinearTeacher
+        Labels them.
+    student : MLP
+        Learns them.
+    training : SGD or Adam
+        How.
+    n_train, n_test : int
+        Sizes of the two samples, >= 1.
+    label_noise : float
+        Probability that a training label is replaced by a uniformly random class (which may be the
+        right one). Test labels are never noisy: test_error is measured against the teacher and 0 is
+        optimal.
+    loss : str or None
+        ``"cross_entropy"`` or ``"mse"``; None takes cross-entropy for classes and mse for
+        regression.
+    curve_steps : tuple of int
+        Steps at which errors and losses are kept as curves; see `log_steps`. A student that stopped
+        keeps the values it stopped with.
+    seed : int
+        Of every random number, >= 0.
+    precision : str
+        ``"float32"`` (IEEE) or ``"float64"``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        With a sentence that names what came, what is allowed, and what to do.
+    """
+
+    inputs: Gaussian
+    teacher: Teacher | LinearTeacher
+    student: MLP
+    training: SGD | Adam
+    n_train: int
+    n_test: int
+    label_noise: float = 0.0
+    loss: str | None = None
+    curve_steps: tuple[int, ...] = ()
+    seed: int = 0
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        for name, kinds in (
+            ("inputs", Gaussian),
+            ("teacher", Teacher | LinearTeacher),
+            ("student", MLP),
+            ("training", SGD | Adam),
+        ):
+            if not isinstance(getattr(self, name), kinds):
+                known = " or ".join(kind.__name__ for kind in getattr(kinds, "__args__", (kinds,)))
+                raise TypeError(f"{name} must be {known}; got {getattr(self, name)!r}.")
+        for name, low in (("n_train", 1), ("n_test", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+                raise TypeError(f"{name} must be an integer >= {low}; got {name}={value!r}.")
+            if value < low:
+                raise ValueError(f"{name} must be an integer >= {low}; got {name}={value}.")
+            object.__setattr__(self, name, int(value))
+        if not 0.0 <= self.label_noise <= 1.0:
+            raise ValueError(
+                "label_noise must lie in [0, 1] (probability that a training label is redrawn); "
+                f"got label_noise={self.label_noise!r}."
+            )
+        object.__setattr__(self, "label_noise", float(self.label_noise))
+        if self.label_noise and self.teacher.classes is None:
+            raise ValueError(
+                f"label_noise redraws classes, and a {type(self.teacher).__name__} has none; got "
+                f"label_noise={self.label_noise}. Use LinearTeacher(noise=...) instead."
+            )
+        if self.loss is None:
+            object.__setattr__(self, "loss", LOSSES[0] if self.teacher.classes else LOSSES[1])
+        if self.loss not in LOSSES:
+            raise ValueError(f"loss must be one of {', '.join(LOSSES)}; got loss={self.loss!r}.")
+        if self.loss == "cross_entropy" and self.teacher.classes is None:
+            raise ValueError(
+                "cross_entropy needs classes, and a LinearTeacher has none. Use loss='mse'."
+            )
+        batch_size = self.training.batch_size
+        if batch_size is not None and batch_size > self.n_train:
+            raise ValueError(
+                f"batch_size must be at most n_train={self.n_train}; got batch_size={batch_size}. "
+                "Use batch_size=None for full batch."
+            )
+        steps = tuple(int(step) for step in self.curve_steps)
+        if list(steps) != sorted(set(steps)) or (steps and steps[0] < 0):
+            raise ValueError(
+                f"curve_steps must be ascending integers >= 0; got {self.curve_steps!r}."
+            )
+        if steps and steps[-1] > self.training.max_steps:
+            raise ValueError(
+                f"curve_steps must not pass max_steps={self.training.max_steps}; got {steps[-1]}."
+            )
+        object.__setattr__(self, "curve_steps", steps)
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"precision must be one of {', '.join(PRECISIONS)}; "
+                f"got precision={self.precision!r}."
+            )
+
+    @property
+    def objective(self) -> Objective:
+        """What the student minimizes and what counts as its error."""
+        assert self.loss is not None
+        return Objective(self.loss, self.teacher.classes)
+
+    @property
+    def sharing_key(self) -> Hashable:
+        """What decides the inputs: trials with equal keys share one wide first layer."""
+        return (self.inputs, self.n_train, self.n_test, self.seed)
+
+    @property
+    def step_key(self) -> Hashable:
+        """What decides the form of one step: trials with equal keys can step together."""
+        return (
+            self.inputs.dim,
+            self.teacher.outputs,
+            self.objective,
+            self.n_train,
+            self.n_test,
+            self.student.activation,
+            replace(self.training, lr=1.0),
+            self.curve_steps,
+            self.precision,
+        )
+
+    @property
+    def shape_key(self) -> Hashable:
+        """The step key with the shape of the student."""
+        return (self.step_key, self.student.width, self.student.depth)
+
+    @property
+    def measures(self) -> dict[str, dict[str, tuple[float, ...]]]:
+        """Names of what will be measured, each with its inner dims and their coordinates."""
+        names = MEASURES + (MEASURES_OF_CLASSES if self.teacher.classes else ())
+        declared: dict[str, dict[str, tuple[float, ...]]] = {name: {} for name in names}
+        if self.curve_steps:
+            steps = {"step": tuple(float(step) for step in self.curve_steps)}
+            declared |= {f"{name}_curve": steps for name in MEASURES_OVER_STEPS}
+        return declared
+
+    @property
+    def flops(self) -> float:
+        """Predicted work, in floating-point operations, if the whole budget of steps is used."""
+        shapes = self.student.layer_shapes(self.inputs.dim, self.teacher.outputs)
+        weights = sum(after * before for after, before in shapes)
+        first = shapes[0][0] * shapes[0][1]
+        step = 2.0 * self._batch_size * (3 * weights - first) + OVERHEAD
+        looks = 1 + len(self.curve_steps)
+        if self.training.stop is not None:
+            looks += self.training.max_steps // self.training.stop.check_every
+        return self.training.max_steps * step + looks * 2.0 * weights * (self.n_train + self.n_test)
+
+    @property
+    def _batch_size(self) -> int:
+        return self.training.batch_size or self.n_train
+
+    @property
+    def _bytes(self) -> float:
+        """Working set in the engine: weights, their memory, and hidden values of one step."""
+        shapes = self.student.layer_shapes(self.inputs.dim, self.teacher.outputs)
+        copies = 2 if isinstance(self.training, SGD) else 4
+        weights = sum(after * (before + 1) for after, before in shapes)
+        values = 4 * sum(after for after, _ in shapes) * self._batch_size
+        return PRECISIONS[self.precision].itemsize * float(copies * weights + values)
+
+    @staticmethod
+    def train_together(
+        trials: Sequence["Trial"], device: str = "auto", threads: int | None = None
+    ) -> xr.Dataset:
+        """Train trials in one engine call; see `train`."""
+        return train(trials, device, threads)
+
+
+def train(trials: Sequence[Trial], device: str = "auto", threads: int | None = None) -> xr.Dataset:
+    """Train any list of trials, of mixed shapes and data sets, in one engine call.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+        One student each.
+    device : str
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ... ; ``"auto"`` takes a GPU where there is one.
+    threads : int, optional
+        Stacks of students trained side by side on the CPU, each on one thread; as many as there are
+        cores by default. Results do not depend on it.
+
+    Returns
+    -------
+    xr.Dataset
+        Dim ``student`` in the order of `trials`. Measures: ``train_error`` (against the labels
+        trained on), ``test_error`` (against the noise-free teacher), ``train_loss``, ``test_loss``,
+        ``steps`` (optimizer steps done), ``interpolated``, ``weight_norm``, ``distance_from_init``,
+        ``diverged``; for classes ``class_perplexity`` and ``majority_error`` (test error of always
+        naming the most frequent class); with `curve_steps`, ``train_error_curve`` and so on over
+        dim ``step``. Attributes tell device, precision and route of the products. On the CPU a
+        student's numbers do not depend on the other trials, to the bit.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `trials` is empty or holds something else, or the device is not there.
+    """
+    trials = list(trials)
+    if not trials:
+        raise ValueError("train needs at least one trial; got an empty list.")
+    for place, trial in enumerate(trials):
+        if not isinstance(trial, Trial):
+            raise TypeError(f"trials must be Trial objects; got {trial!r} at position {place}.")
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads must be at least 1; got threads={threads}.")
+    where = resolve_device(device)
+    threads = 1 if where.type == "cuda" else threads or _cpu_count()
+    sizes = [trial._bytes for trial in trials]
+    stacks = stacks_of(
+        [trial.step_key for trial in trials],
+        [trial.sharing_key for trial in trials],
+        [(trial.student.width, trial.student.depth) for trial in trials],
+        sizes,
+        _stack_bytes(where, threads, sum(sizes)),
+    )
+    result = _blank(trials)
+    routes = set()
+    interrupted = threading.Event()
+    found_threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(threads, "tsframe", initializer=_claim_thread)
+    try:
+        # Every engine thread works alone: no number of threads enters a result, and small products
+        # lose no time to synchronization.
+        with threadpool_limits(1, user_api="blas"):
+            jobs = {
+                pool.submit(
+                    train_batch, [trials[i] for i in stack], where, interrupted.is_set
+                ): stack
+                for stack in stacks
+            }
+            for job in as_completed(jobs):
+                rows, route = job.result()
+                routes.add(route)
+                _write_rows(result, jobs[job], rows, trials[jobs[job][0]].curve_steps)
+    finally:
+        interrupted.set()
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(found_threads)  # threads that start later would inherit ours
+    result.attrs = {
+        "device": _device_name(where),
+        "precision": sorted({trial.precision for trial in trials}),
+        "products": sorted(routes),
+        "torch": str(torch.__version__),
+    }
+    return result
+
+
+def resolve_device(device: str) -> torch.device:
+    """Turn the name of a device into the device.
+
+    Raises
+    ------
+    ValueError
+        If it is unknown or not there.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        found = torch.device("meta")
+    if found.type not in ("cpu", "cuda"):
+        raise ValueError(f"device must be auto, cpu, cuda or cuda:N; got {device!r}.")
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"{device!r} asked, {torch.cuda.device_count()} GPUs found. Use device='cpu'."
+        )
+    return found
+
+
+def _stack_bytes(device: torch.device, threads: int, total: float) -> float:
+    """Bytes that one stack may hold: what the cache holds, and no less than a share for each thread."""
+    if device.type == "cuda":
+        return 0.3 * torch.cuda.mem_get_info(device)[0]
+    return min(BYTES_AT_ONCE, max(SMALL_STACK, total / threads))
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def _cpu_count() -> int:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _claim_thread() -> None:
+    """Set up an engine thread: one thread an operation, no denormal numbers.
+
+    Momentum of a silent unit decays into denormals and, rounded, stays there; many processors
+    multiply those a hundred times slower.
+    """
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+
+
+def _write_rows(
+    result: xr.Dataset, students: list[int], rows: dict[str, np.ndarray], steps: tuple[int, ...]
+) -> None:
+    for name, values in rows.items():
+        if values.ndim == 1:
+            result[name].values[students] = values
+        else:
+            places = np.searchsorted(result["step"].values, steps)
+            result[name].values[np.ix_(students, places)] = values
+
+
+def _blank(trials: list[Trial]) -> xr.Dataset:
+    """Make the Dataset of all declared measures, filled with NaN."""
+    steps = sorted({float(step) for trial in trials for step in trial.curve_steps})
+    blank = xr.Dataset(
+        coords={"student": np.arange(len(trials))} | ({"step": steps} if steps else {})
+    )
+    for trial in trials:
+        for name, inner in trial.measures.items():
+            if name not in blank:
+                shape = (len(trials), *(len(steps) for _ in inner))
+                blank[name] = (("student", *inner), np.full(shape, np.nan))
+    blank["diverged"] = ("student", np.zeros(len(trials), dtype=bool))
+    return blank
