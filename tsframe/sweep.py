@@ -25,6 +25,8 @@ __all__ = ["Measures", "Sweep", "TrialLike"]
 
 Measures: TypeAlias = dict[str, dict[str, tuple[float, ...]]]
 
+CELLS = 10_000_000  # some 10 GB of trials
+
 
 class TrialLike(Protocol):
     """What a sweep asks of a trial: a picklable value whose repr is its provenance."""
@@ -184,6 +186,12 @@ class Sweep:
         A function that raises, something else than a trial, a trial that cannot be pickled or
         trials that disagree in their measures are refused with the name of the cell.
         """
+        if self.size > CELLS:
+            lengths = " x ".join(f"{name} {len(values)}" for name, values in self.axes.items())
+            raise ValueError(
+                f"{self.size:.2g} cells ({lengths}), limit {CELLS:.0e}: all trials are built while "
+                "planning. Cut an axis, or split the sweep into several."
+            )
         if self._trials is None:
             trials = tuple(self.trial(**cell) for cell in self.cells())
             self._measures = check_trials(self, trials)

@@ -1,0 +1,117 @@
+"""The ledger of a sweep: one row a cell that says what became of it.
+
+A row has the entries of `ENTRIES`; its `State` says whether the cell is to be trained. The
+*digest* of a row vouches for its measures: it covers the axis values, which make a record out of
+place visible, and the bytes of every measure, which make a half-written one visible. A row counts
+as *settled* only with a right digest. Everything here is a pure function of arrays.
+"""
+
+import enum
+import math
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from tsframe.axes import Value
+
+__all__ = ["ATTEMPTS", "ENTRIES", "Array", "State", "digests", "pending", "settled"]
+
+Array: TypeAlias = npt.NDArray[np.float64]
+
+ENTRIES = ("state", "attempts", "run", "digest", "seconds", "peak_bytes")
+ATTEMPTS = 2  # a failed cell is trained again until it has begun this often
+
+
+class State(enum.IntEnum):
+    """What became of a cell."""
+
+    TODO = 0
+    DONE = 1
+    FAILED = 2
+    DIVERGED = 3
+    EXCLUDED = 4
+
+
+def settled(rows: Array) -> npt.NDArray[np.bool_]:
+    """Tell which ledger rows, shape (..., entry), stay for good if their digest is right."""
+    stays = np.isin(rows[..., 0], (State.DONE, State.DIVERGED, State.EXCLUDED))
+    return np.asarray(stays, bool)
+
+
+def pending(rows: Array, retry_failed: bool = False) -> npt.NDArray[np.bool_]:
+    """Tell which ledger rows, shape (..., entry), name a cell that is to be trained.
+
+    Examples
+    --------
+    >>> rows = np.zeros((3, 6))
+    >>> rows[:, 0] = State.TODO, State.DONE, State.FAILED
+    >>> rows[:, 1] = 0, 1, 2
+    >>> pending(rows).tolist()
+    [True, False, False]
+    """
+    failed = rows[..., 0] == State.FAILED
+    again = failed if retry_failed else failed & (rows[..., 1] < ATTEMPTS)
+    return np.asarray((rows[..., 0] == State.TODO) | again, bool)
+
+
+def digests(
+    axes: Mapping[str, Sequence[Value]], cells: npt.NDArray[np.intp], measures: Mapping[str, Array]
+) -> Array:
+    """Digest of each cell's axis values and measures.
+
+    crc32 over the axis names and values (names sorted; floats as f8, integers and booleans as i8,
+    little endian; strings as utf-8), then, for each measure sorted by name, its name and its bytes
+    as stored, every NaN in one bit pattern. A zero byte ends each name and each string.
+
+    Parameters
+    ----------
+    axes : mapping of str to values
+        The axes, in store order.
+    cells : array of int, shape (n,)
+        Numbers of the cells in store order.
+    measures : mapping of str to array, shape (n, ...)
+        The measures of each cell, in the order of `cells`.
+
+    Returns
+    -------
+    array, shape (n,)
+        Whole numbers below 2**32, exact in float64.
+
+    Examples
+    --------
+    >>> one, other = digests({"seed": (0, 1)}, np.arange(2), {"error": np.zeros(2)})
+    >>> bool(one != other)
+    True
+    """
+    parts = [np.zeros((len(cells), 0), np.uint8)]
+    for name in sorted(measures):
+        values = measures[name]
+        bits = np.where(np.isnan(values), np.nan, values).astype("<f8")
+        raw = np.ascontiguousarray(bits.reshape(len(cells), math.prod(bits.shape[1:]))).view(
+            np.uint8
+        )
+        label = np.frombuffer(name.encode() + b"\0", np.uint8)
+        parts += [np.broadcast_to(label, (len(cells), len(label))), raw]
+    rows = np.ascontiguousarray(np.concatenate(parts, axis=1))
+    places = np.unravel_index(cells, tuple(len(values) for values in axes.values()))
+    words = {
+        name: ([name.encode() + b"\0" + encoded(value) for value in values], place.tolist())
+        for (name, values), place in zip(axes.items(), places, strict=True)
+    }
+    columns = (
+        [texts[i] for i in place] for texts, place in (words[name] for name in sorted(words))
+    )
+    starts = (zlib.crc32(b"".join(texts)) for texts in zip(*columns, strict=True))
+    crcs = (zlib.crc32(row.data, start) for row, start in zip(rows, starts, strict=True))
+    return np.fromiter(crcs, np.float64, len(cells))
+
+
+def encoded(value: Value) -> bytes:
+    """Give the bytes of an axis value that go into a digest."""
+    if isinstance(value, str):
+        return value.encode() + b"\0"
+    return struct.pack("<d" if isinstance(value, float) else "<q", value)

@@ -1,0 +1,71 @@
+"""A store, opened as a labeled Dataset whose every number is vouched for."""
+
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from tsframe.ledger import ENTRIES, State
+from tsframe.store import Store
+
+__all__ = ["open_store"]
+
+LOG = logging.getLogger("tsframe")
+
+
+def open_store(path: str | os.PathLike[str], strict: bool = False) -> xr.Dataset:
+    """Open the results of a sweep as a labeled Dataset.
+
+    Measures are NaN wherever no settled row of the ledger vouches for them. The variable
+    ``state`` says why: 0 to do, 1 done, 2 failed, 3 diverged (NaN is the result), 4 excluded.
+    Axes of numbers ascend.
+
+    Parameters
+    ----------
+    path : path
+        The store, e.g. ``stores/NAME.zarr``.
+    strict : bool
+        Whether to refuse a store with cells that are to do or have failed; else they are logged.
+
+    Returns
+    -------
+    xarray.Dataset
+        The measures, ``state``, ``error`` and ``ledger`` over the axes of the sweep.
+
+    Raises
+    ------
+    ValueError
+        If `strict` and some cells are to do or have failed.
+    """
+    store = Store.open(Path(path), write=False)
+    ledger, measures = store.load()
+    state = ledger[..., 0].astype(np.int8)
+    count = {kind: int((state == kind).sum()) for kind in State}
+    if count[State.TODO] or count[State.FAILED]:
+        text = (
+            f"{store.path}: {count[State.DONE] + count[State.DIVERGED]} of {state.size} done, "
+            f"{count[State.TODO]} to do, {count[State.FAILED]} failed; tsframe run goes on."
+        )
+        if strict:
+            raise ValueError(text)
+        LOG.warning(text)
+    failed = np.isin(state, (State.FAILED, State.DIVERGED))
+    everything = tuple(slice(0, n) for n in store.grid.shape)
+    errors = np.where(failed, store.read_errors(everything), "").astype(object)
+    dims = tuple(store.axes)
+    flags = {"flag_values": [int(kind) for kind in State]}
+    meanings = {"flag_meanings": " ".join(kind.name.lower() for kind in State)}
+    coordinates = {**store.axes, **store.inner, "entry": ENTRIES}
+    dataset = xr.Dataset(
+        {
+            **{name: ((*dims, *store.measures[name]), array) for name, array in measures.items()},
+            "state": (dims, state, {**flags, **meanings}),
+            "error": (dims, errors),
+            "ledger": ((*dims, "entry"), ledger),
+        },
+        coords={name: list(values) for name, values in coordinates.items()},
+        attrs={"name": store.facts["name"], **store.runs.summary()},
+    )
+    return dataset.sortby([dim for dim, values in store.axes.items() if type(values[0]) is not str])

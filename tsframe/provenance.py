@@ -1,0 +1,168 @@
+"""Where results come from: the machine, the versions, the commit, and the files that keep all this.
+
+`facts` looks at the machine; `Runs` is the folder of write-once JSON files inside a store: the
+spec of its sweep, and for each run what it began with, what the engine said of itself, and how it
+ended.
+"""
+
+import getpass
+import hashlib
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Runs", "facts", "stamp"]
+
+PACKAGES = ("tsframe", "torch", "numpy", "scipy", "xarray", "zarr", "joblib")
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The folder ``runs`` of a store.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the files are.
+    """
+
+    folder: Path
+
+    def begin(self, facts: Mapping[str, Any]) -> int:
+        """Claim the next run number by writing its facts; no two processes get the same."""
+        run = max(self.numbers(), default=0) + 1
+        while not self.note(str(run), facts):
+            run += 1
+        return run
+
+    def note(self, name: str, facts: Mapping[str, Any]) -> bool:
+        """Write ``<name>.json`` whole and once; False if it was there already.
+
+        A link is the one portable way to create a file that either exists whole or not at all.
+        """
+        draft = self.folder / f".{name}.{uuid.uuid4().hex}"
+        draft.write_text(json.dumps(facts, indent=1, default=str) + "\n")
+        try:
+            os.link(draft, self.folder / f"{name}.json")
+        except FileExistsError:
+            return False
+        finally:
+            draft.unlink()
+        return True
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Read ``<name>.json``; empty if it is missing or damaged."""
+        try:
+            found = json.loads((self.folder / f"{name}.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def numbers(self) -> list[int]:
+        """List the runs that began."""
+        stems = (file.stem for file in self.folder.glob("*.json"))
+        return sorted(int(stem) for stem in stems if stem.isdigit())
+
+    def unclean(self) -> list[int]:
+        """List the runs that began and did not end: killed, or at work this moment."""
+        return [run for run in self.numbers() if not (self.folder / f"{run}.end.json").exists()]
+
+    def summary(self) -> dict[str, Any]:
+        """Sum up all runs in a few plain values, for the attributes of a Dataset."""
+        begun = [self.read(str(run)) for run in self.numbers()]
+        engine = [self.read(f"{run}.engine") for run in self.numbers()]
+        commits = [
+            run["git"]["commit"] + ("+" if run["git"]["dirty"] else "")
+            for run in begun
+            if run.get("git")
+        ]
+        versions = [run["versions"]["tsframe"] for run in begun if run.get("versions")]
+        return {
+            "runs": len(begun),
+            "hosts": sorted({run["host"] for run in begun if run}),
+            "commits": list(dict.fromkeys(commits)),
+            "tsframe": sorted({str(version) for version in versions}),
+            **next((facts for facts in engine if facts), {}),
+        }
+
+
+def stamp() -> str:
+    """Give the time as text, in UTC; nothing but display depends on it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def facts(file: Path | None) -> dict[str, Any]:
+    """Describe this process, this machine and the commit of the file that defines the sweep."""
+    return {
+        "start": stamp(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "user": user(),
+        "argv": sys.argv,
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "cpu": cpu(),
+        "cpus": os.cpu_count(),
+        "slurm": {key: value for key, value in os.environ.items() if key in SLURM},
+        "threads_set": {key: value for key, value in os.environ.items() if key in THREADS},
+        "file": str(file) if file else None,
+        "git": git(file.parent if file else Path.cwd()),
+    }
+
+
+SLURM = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_NODELIST")
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+
+
+def user() -> str | None:
+    """Give the login name, if this machine knows one."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return None
+
+
+def version(package: str) -> str | None:
+    """Give the version of a package, if it is installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def cpu() -> str:
+    """Give the model name of the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
+
+
+def git(folder: Path) -> dict[str, Any] | None:
+    """Give the commit of a working tree, and a sha256 of what was changed since."""
+
+    def ask(*words: str) -> bytes:
+        command = ["git", "-C", str(folder), *words]
+        return subprocess.run(command, capture_output=True, check=True, timeout=20).stdout
+
+    try:
+        commit = ask("rev-parse", "HEAD").decode().strip()
+        status = ask("status", "--porcelain")
+        diff = ask("diff", "HEAD")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    digest = hashlib.sha256(diff).hexdigest() if diff else None
+    return {"commit": commit, "dirty": bool(status), "diff_sha256": digest}

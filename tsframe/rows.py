@@ -1,0 +1,180 @@
+"""From trials to rows of the store: one joint call, and if that fails, one call a trial.
+
+Nothing that a trial does is raised here. A trial that raises, or that gives something else than
+it declared, becomes a failed row with the reason; one that diverged is a result, and its NaN is
+data.
+"""
+
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from tsframe.ledger import Array, State
+from tsframe.store import Rows, Store
+
+if sys.platform != "win32":
+    import resource
+
+__all__ = ["train_rows"]
+
+TEXT = 4096  # bytes of an error that are kept
+
+
+def train_rows(
+    store: Store,
+    places: npt.NDArray[np.intp],
+    trials: Sequence[Any],
+    device: str,
+    threads: int | None,
+) -> tuple[Rows, dict[str, Any]]:
+    """Train some trials together; where that fails each alone, so that only the culprit fails.
+
+    Parameters
+    ----------
+    store : Store
+        Says which measures are expected.
+    places : array of int, shape (n,)
+        Positions of the cells in their chunk.
+    trials : sequence of n trials
+        What is to be trained.
+    device : str
+        Where to train.
+    threads : int, optional
+        How many threads to use.
+
+    Returns
+    -------
+    tuple
+        The rows, and what the engine says of itself.
+    """
+    start = time.perf_counter()
+    try:
+        dataset = type(trials[0]).train_together(trials, device=device, threads=threads)
+        measures = taken(store, dataset, len(trials))
+        diverged = flags(dataset, len(trials))
+    except Exception as error:  # any fault of a trial is a row, never an exception
+        if len(trials) > 1:
+            alone = [
+                train_rows(store, places[i : i + 1], trials[i : i + 1], device, threads)
+                for i in range(len(trials))
+            ]
+            return joined([rows for rows, _ in alone]), next((e for _, e in alone if e), {})
+        shape = {
+            name: (1, *(len(store.inner[d]) for d in store.measures[name]))
+            for name in store.measures
+        }
+        measures = {name: np.full(size, np.nan) for name, size in shape.items()}
+        texts, engine = [explain(error)], {}
+        states = np.array([State.FAILED])
+    else:
+        engine = {str(key): value for key, value in dataset.attrs.items()}
+        texts = ["" if own else lacking(measures, i) for i, own in enumerate(diverged)]
+        bad = np.array([bool(text) for text in texts])
+        for values in measures.values():
+            values[bad] = np.nan
+        states = np.where(diverged, State.DIVERGED, np.where(bad, State.FAILED, State.DONE))
+    flops = np.array([trial.flops for trial in trials], np.float64)
+    seconds = (time.perf_counter() - start) * flops / flops.sum()
+    peak = float(engine.get("peak_bytes", peak_bytes()))
+    return Rows(places, measures, states, texts, seconds, peak), engine
+
+
+def taken(store: Store, dataset: xr.Dataset, count: int) -> dict[str, Array]:
+    """Take the declared measures out of what a call returned.
+
+    Raises
+    ------
+    TypeError
+        If a measure is not made of real numbers.
+    ValueError
+        If a measure is missing, or its dims or coordinates are not the declared ones.
+    """
+    measures = {}
+    for name, inner in store.measures.items():
+        if name not in dataset:
+            got = ", ".join(str(key) for key in dataset.data_vars)
+            raise ValueError(f"measure '{name}' is declared but not returned; got {got}.")
+        array = dataset[name]
+        dims = ("student", *inner)
+        shape = (count, *(len(store.inner[dim]) for dim in inner))
+        if array.dims != dims or array.shape != shape:
+            raise ValueError(
+                f"measure '{name}': declared dims {dims} of lengths {shape}, got {array.dims} of "
+                f"lengths {array.shape}."
+            )
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"measure '{name}': declared real numbers, got {array.dtype}.")
+        for dim in inner:
+            if dim in dataset.coords and tuple(dataset[dim].values.tolist()) != store.inner[dim]:
+                raise ValueError(f"measure '{name}': '{dim}' has other coordinates than declared.")
+        measures[name] = np.array(array.values, np.float64)
+    return measures
+
+
+def flags(dataset: xr.Dataset, count: int) -> npt.NDArray[np.bool_]:
+    """Take the flags of divergence out of what a call returned.
+
+    Raises
+    ------
+    ValueError
+        If they are missing or of another shape.
+    """
+    if "diverged" not in dataset or dataset["diverged"].shape != (count,):
+        raise ValueError(f"'diverged' must hold one flag for each of {count} students.")
+    return np.asarray(dataset["diverged"].values, bool)
+
+
+def lacking(measures: dict[str, Array], row: int) -> str:
+    """Name a measure that a student who did not diverge has no number for.
+
+    A vector may end in NaN, where there was nothing to measure; a scalar may not be NaN.
+    """
+    for name, values in measures.items():
+        if np.isnan(values[row]).all():
+            return f"ValueError: measure '{name}' is NaN, though the student did not diverge."
+    return ""
+
+
+def explain(error: Exception) -> str:
+    """Say what was raised and where, in at most `TEXT` bytes of valid utf-8."""
+    try:
+        message = str(error)
+    except Exception:  # an exception that cannot even be printed
+        message = "(its message cannot be printed)"
+    frames = traceback.format_list(traceback.extract_tb(error.__traceback__)[-5:])
+    text = clipped(f"{type(error).__name__}: {message}", TEXT // 2) + "\n" + "".join(frames)
+    return clipped(text, TEXT)
+
+
+def clipped(text: str, size: int) -> str:
+    """Cut a text to so many bytes of valid utf-8."""
+    return text.encode("utf-8", "backslashreplace")[:size].decode("utf-8", "ignore")
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """Put the rows of several calls into one."""
+    return Rows(
+        places=np.concatenate([part.places for part in parts]),
+        measures={
+            name: np.concatenate([part.measures[name] for part in parts])
+            for name in parts[0].measures
+        },
+        states=np.concatenate([part.states for part in parts]),
+        errors=[text for part in parts for text in part.errors],
+        seconds=np.concatenate([part.seconds for part in parts]),
+        peak_bytes=max(part.peak_bytes for part in parts),
+    )
+
+
+def peak_bytes() -> float:
+    """Memory high-water mark of this process in bytes; 0 where it is not known."""
+    if sys.platform == "win32":
+        return 0.0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
