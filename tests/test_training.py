@@ -1,4 +1,5 @@
 import functools
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -125,6 +126,7 @@ def test_the_optimizer_takes_the_steps_of_torch(optimizer):
     after = last(train_stack(stack, train, objective, optimizer, np.array([optimizer.lr]), arrange))
 
     common = dict(lr=optimizer.lr, weight_decay=optimizer.weight_decay)
+    theirs: torch.optim.Optimizer
     if isinstance(optimizer, SGD):
         theirs = torch.optim.SGD(
             weights, momentum=optimizer.momentum, nesterov=optimizer.nesterov, **common
@@ -259,7 +261,8 @@ def test_a_sample_set_is_evaluated_whole_whatever_its_blocks():
 
 
 def test_the_route_of_products_is_restored_and_precise():
-    matmul = torch.backends.mkldnn.matmul
+    backends: Any = torch.backends
+    matmul = backends.mkldnn.matmul
     found = matmul.fp32_precision
     with product_route(torch.device("cpu"), torch.float32) as route:
         a, b = torch.randn(2, 64, 300), torch.randn(2, 300, 50)
@@ -298,7 +301,7 @@ def test_schedules_start_at_one_and_end_where_they_say():
         (lambda: SGD(lr=-0.1), "lr must be a positive number; got lr=-0.1."),
         (lambda: SGD(lr=0.1, momentum=1.0), r"momentum must lie in [0, 1); got momentum=1.0."),
         (lambda: SGD(lr=0.1, batch_size=0), "Use None for full batch."),
-        (lambda: SGD(lr=0.1, max_steps=2.5), "an integer >= 1; got max_steps=2.5."),
+        (lambda: SGD(lr=0.1, max_steps=cast(int, 2.5)), "an integer >= 1; got max_steps=2.5."),
         (lambda: SGD(lr=0.1, weight_decay=-1), "weight_decay must be >= 0"),
         (lambda: SGD(lr=0.1, nesterov=True), "nesterov needs momentum > 0"),
         (lambda: Adam(beta1=1.0), "beta1 must lie in [0, 1)"),

@@ -1,10 +1,10 @@
-"""tsframe: when is fitting the training data exactly harmless?
+"""A teacher-student framework: when is fitting the training data exactly harmless.
 
  sweeps/NAME.py          a Python function from axis values to a Trial, and the values of each axis
       |   plan           cells of the grid -> chunks that train well together
       v
  tsframe.run  --joblib-->  train(trials of a chunk): ONE engine call  -->  commit the chunk
-      |                    spectrum -> inputs -> teacher -> samples -> students -> training -> measures
+      |    spectrum -> inputs -> teacher -> samples -> students -> training -> measures
       v
  stores/NAME.zarr        one array per measure; its dims are the sweep's axes; opens with plain
  xarray

@@ -22,7 +22,7 @@ from tsframe.training.adam import Adam
 from tsframe.training.engine import train_stack
 from tsframe.training.losses import Objective
 from tsframe.training.minibatches import SampleSet, TrainingSet
-from tsframe.training.products import product_route
+from tsframe.training.products import Route
 from tsframe.training.sgd import SGD
 
 __all__ = [
@@ -70,8 +70,8 @@ class Task(Protocol):
 
 
 def train_batch(
-    tasks: Sequence[Task], device: torch.device, interrupted: Callable[[], bool]
-) -> tuple[dict[str, np.ndarray], str]:
+    tasks: Sequence[Task], device: torch.device, route: Route, interrupted: Callable[[], bool]
+) -> dict[str, np.ndarray]:
     """Train the students of tasks that can step together (equal `step_key` of their trials).
 
     Parameters
@@ -80,15 +80,16 @@ def train_batch(
         One student each.
     device : torch.device
         Where to train.
+    route : Route
+        How products are computed now. Where rows of a product are not independent, all students
+        must have one shape.
     interrupted : callable
         Asked before every step; training ends with InterruptedError once it says so.
 
     Returns
     -------
-    rows : dict of ndarray, shapes (tasks,) or (tasks, curve steps)
+    dict of ndarray, shapes (tasks,) or (tasks, curve steps)
         The measures by name, and ``diverged``.
-    route : str
-        How products were computed; see `tsframe.training.products`.
     """
     first, students = tasks[0], len(tasks)
     dim, outputs = first.inputs.dim, first.teacher.outputs
@@ -98,53 +99,51 @@ def train_batch(
     samples = _draw(tasks)
     train, test = _on_device(tasks, samples, data, device)
 
-    with product_route(device, PRECISIONS[first.precision]) as route:
+    def arrange(chosen: Sequence[int]) -> Layout:
+        return Layout.arrange(
+            chosen,
+            shapes,
+            data,
+            dim,
+            outputs,
+            share_rows=route.rows_independent,
+            min_slots=route.min_slots,
+            min_work=route.min_work,
+            fewest_rows=min(train.batch_size, train.smallest_block, test.smallest_block),
+        )
 
-        def arrange(chosen: Sequence[int]) -> Layout:
-            return Layout.arrange(
-                chosen,
-                shapes,
-                data,
-                dim,
-                outputs,
-                share_rows=route.rows_independent,
-                min_slots=route.min_slots,
-                min_work=route.min_work,
-                fewest_rows=min(train.batch_size, train.smallest_block, test.smallest_block),
-            )
+    activation = ACTIVATIONS[first.student.activation]
+    initial = Stack.zeros(arrange(range(students)), activation, train.inputs)
+    for k, task in enumerate(tasks):
+        initial.seat(k, task.student.initial_weights(dim, outputs, task.seed))
 
-        activation = ACTIVATIONS[first.student.activation]
-        initial = Stack.zeros(arrange(range(students)), activation, train.inputs)
-        for k, task in enumerate(tasks):
-            initial.seat(k, task.student.initial_weights(dim, outputs, task.seed))
+    def measure(stack: Stack) -> dict[str, np.ndarray]:
+        return errors(stack, train, test, first.objective, students)
 
-        def measure(stack: Stack) -> dict[str, np.ndarray]:
-            return errors(stack, train, test, first.objective, students)
-
-        curves = np.full((len(MEASURES_OVER_STEPS), students, len(first.curve_steps)), np.nan)
-        lr = np.array([task.training.lr for task in tasks])
-        for snapshot in train_stack(
-            initial,
-            train,
-            first.objective,
-            first.training,
-            lr,
-            arrange,
-            first.curve_steps,
-            interrupted,
-        ):
-            now = measure(snapshot.stack)
-            # What is known now holds until a later snapshot says otherwise: a student that stopped
-            # stays as it is.
-            later = np.searchsorted(first.curve_steps, snapshot.step)
-            for curve, name in zip(curves, MEASURES_OVER_STEPS, strict=True):
-                curve[:, later:] = now[name][:, None]
-        rows = now | {
-            "steps": snapshot.steps.astype(float),
-            "diverged": snapshot.diverged,
-            "weight_norm": weight_norm(snapshot.stack, students),
-            "distance_from_init": distance(snapshot.stack, initial, students),
-        }
+    curves = np.full((len(MEASURES_OVER_STEPS), students, len(first.curve_steps)), np.nan)
+    lr = np.array([task.training.lr for task in tasks])
+    for snapshot in train_stack(
+        initial,
+        train,
+        first.objective,
+        first.training,
+        lr,
+        arrange,
+        first.curve_steps,
+        interrupted,
+    ):
+        now = measure(snapshot.stack)
+        # What is known now holds until a later snapshot says otherwise: a student that stopped
+        # stays as it is.
+        later = np.searchsorted(first.curve_steps, snapshot.step)
+        for curve, name in zip(curves, MEASURES_OVER_STEPS, strict=True):
+            curve[:, later:] = now[name][:, None]
+    rows = now | {
+        "steps": snapshot.steps.astype(float),
+        "diverged": snapshot.diverged,
+        "weight_norm": weight_norm(snapshot.stack, students),
+        "distance_from_init": distance(snapshot.stack, initial, students),
+    }
     targets = np.stack([s.y_train for s in samples])
     fitted = is_interpolated(rows["train_error"], targets, first.objective) & ~snapshot.diverged
     rows["interpolated"] = fitted.astype(float)
@@ -155,7 +154,7 @@ def train_batch(
     if first.curve_steps:
         for curve, name in zip(curves, MEASURES_OVER_STEPS, strict=True):
             rows[f"{name}_curve"] = curve
-    return rows, route.name
+    return rows
 
 
 def _draw(tasks: Sequence[Task]) -> list[Samples]:

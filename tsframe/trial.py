@@ -5,7 +5,7 @@ sweep half knows a trial only by what its properties tell (what it shares with o
 costs, what it will measure).
 """
 
-import os
+import contextlib
 import threading
 from collections.abc import Hashable, Sequence
 from concurrent.futures import as_completed, ThreadPoolExecutor
@@ -27,14 +27,21 @@ from tsframe.inputs import Gaussian
 from tsframe.students.mlp import MLP
 from tsframe.teachers import LinearTeacher, Teacher
 from tsframe.training.adam import Adam
-from tsframe.training.batching import BYTES_AT_ONCE, stacks_of
+from tsframe.training.batching import stacks_of
+from tsframe.training.devices import (
+    claim_thread,
+    cpu_count,
+    device_name,
+    resolve_device,
+    stack_bytes,
+)
 from tsframe.training.losses import LOSSES, Objective
+from tsframe.training.products import product_route, Route
 from tsframe.training.sgd import SGD
 
 __all__ = ["Trial", "log_steps", "train"]
 
 OVERHEAD = 3.5e6  # of one step of one student, in floating-point operations done in the same time
-SMALL_STACK = 1e6  # bytes; smaller stacks are not split to keep all threads busy
 
 
 def log_steps(max_steps: int, count: int = 30) -> tuple[int, ...]:
@@ -111,14 +118,15 @@ class Trial:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
-        for name, kinds in (
-            ("inputs", Gaussian),
-            ("teacher", Teacher | LinearTeacher),
-            ("student", MLP),
-            ("training", SGD | Adam),
-        ):
+        kinds_of: dict[str, tuple[type, ...]] = {
+            "inputs": (Gaussian,),
+            "teacher": (Teacher, LinearTeacher),
+            "student": (MLP,),
+            "training": (SGD, Adam),
+        }
+        for name, kinds in kinds_of.items():
             if not isinstance(getattr(self, name), kinds):
-                known = " or ".join(kind.__name__ for kind in getattr(kinds, "__args__", (kinds,)))
+                known = " or ".join(kind.__name__ for kind in kinds)
                 raise TypeError(f"{name} must be {known}; got {getattr(self, name)!r}.")
         for name, low in (("n_train", 1), ("n_test", 1), ("seed", 0)):
             value = getattr(self, name)
@@ -268,8 +276,10 @@ def train(trials: Sequence[Trial], device: str = "auto", threads: int | None = N
 
     Raises
     ------
-    TypeError, ValueError
-        If `trials` is empty or holds something else, or the device is not there.
+    TypeError
+        If something in `trials` is not a Trial.
+    ValueError
+        If `trials` is empty, or the device is not there.
     """
     trials = list(trials)
     if not trials:
@@ -280,98 +290,54 @@ def train(trials: Sequence[Trial], device: str = "auto", threads: int | None = N
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be at least 1; got threads={threads}.")
     where = resolve_device(device)
-    threads = 1 if where.type == "cuda" else threads or _cpu_count()
-    sizes = [trial._bytes for trial in trials]
-    stacks = stacks_of(
-        [trial.step_key for trial in trials],
-        [trial.sharing_key for trial in trials],
-        [(trial.student.width, trial.student.depth) for trial in trials],
-        sizes,
-        _stack_bytes(where, threads, sum(sizes)),
-    )
+    threads = 1 if where.type == "cuda" else threads or cpu_count()
     result = _blank(trials)
-    routes = set()
     interrupted = threading.Event()
     found_threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(threads, "tsframe", initializer=_claim_thread)
+    pool = ThreadPoolExecutor(threads, "tsframe", initializer=claim_thread)
     try:
         # Every engine thread works alone: no number of threads enters a result, and small products
         # lose no time to synchronization.
-        with threadpool_limits(1, user_api="blas"):
-            jobs = {
-                pool.submit(
-                    train_batch, [trials[i] for i in stack], where, interrupted.is_set
-                ): stack
-                for stack in stacks
+        with threadpool_limits(1, user_api="blas"), contextlib.ExitStack() as settings:
+            routes = {
+                precision: settings.enter_context(product_route(where, PRECISIONS[precision]))
+                for precision in sorted({trial.precision for trial in trials})
             }
+            jobs = {}
+            for stack in _stacks(trials, routes, where, threads):
+                mine = [trials[k] for k in stack]
+                route = routes[mine[0].precision]
+                jobs[pool.submit(train_batch, mine, where, route, interrupted.is_set)] = stack
             for job in as_completed(jobs):
-                rows, route = job.result()
-                routes.add(route)
-                _write_rows(result, jobs[job], rows, trials[jobs[job][0]].curve_steps)
+                _write_rows(result, jobs[job], job.result(), trials[jobs[job][0]].curve_steps)
     finally:
         interrupted.set()
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(found_threads)  # threads that start later would inherit ours
     result.attrs = {
-        "device": _device_name(where),
-        "precision": sorted({trial.precision for trial in trials}),
-        "products": sorted(routes),
+        "device": device_name(where),
+        "precision": ", ".join(routes),
+        "products": ", ".join(sorted({route.name for route in routes.values()})),
         "torch": str(torch.__version__),
     }
     return result
 
 
-def resolve_device(device: str) -> torch.device:
-    """Turn the name of a device into the device.
-
-    Raises
-    ------
-    ValueError
-        If it is unknown or not there.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        found = torch.device(device)
-    except RuntimeError:
-        found = torch.device("meta")
-    if found.type not in ("cpu", "cuda"):
-        raise ValueError(f"device must be auto, cpu, cuda or cuda:N; got {device!r}.")
-    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"{device!r} asked, {torch.cuda.device_count()} GPUs found. Use device='cpu'."
-        )
-    return found
-
-
-def _stack_bytes(device: torch.device, threads: int, total: float) -> float:
-    """Bytes that one stack may hold: what the cache holds, and no less than a share for each thread."""
-    if device.type == "cuda":
-        return 0.3 * torch.cuda.mem_get_info(device)[0]
-    return min(BYTES_AT_ONCE, max(SMALL_STACK, total / threads))
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"cpu ({torch.backends.cpu.get_cpu_capability()})"
-
-
-def _cpu_count() -> int:
-    """Cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _claim_thread() -> None:
-    """Set up an engine thread: one thread an operation, no denormal numbers.
-
-    Momentum of a silent unit decays into denormals and, rounded, stays there; many processors
-    multiply those a hundred times slower.
-    """
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
+def _stacks(
+    trials: list[Trial], routes: dict[str, Route], device: torch.device, threads: int
+) -> list[list[int]]:
+    """Split trials into stacks, so that no result depends on how."""
+    sizes = [trial._bytes for trial in trials]
+    shared = [routes[trial.precision].rows_independent for trial in trials]
+    return stacks_of(
+        [trial.step_key for trial in trials],
+        # Where rows of a product depend on each other, every student is a group of its own, and
+        # only students of one shape make a stack.
+        [(trial.sharing_key, None if shared[k] else k) for k, trial in enumerate(trials)],
+        [(trial.student.width, trial.student.depth) for trial in trials],
+        sizes,
+        stack_bytes(device, threads, sum(sizes)),
+    )
 
 
 def _write_rows(
@@ -382,7 +348,7 @@ def _write_rows(
             result[name].values[students] = values
         else:
             places = np.searchsorted(result["step"].values, steps)
-            result[name].values[np.ix_(students, places)] = values
+            result[name].values[np.array(students)[:, None], places] = values
 
 
 def _blank(trials: list[Trial]) -> xr.Dataset:

@@ -66,5 +66,5 @@ def is_interpolated(
     ndarray of bool, shape (students,)
     """
     if objective.classes is not None:
-        return train_error == 0.0
-    return train_error <= INTERPOLATION * np.square(train_targets).mean(axis=1)
+        return np.asarray(train_error == 0.0)
+    return np.asarray(train_error <= INTERPOLATION * np.square(train_targets).mean(axis=1))

@@ -51,7 +51,7 @@ class Adam:
     stop: StoppingRule | None = None
 
     def __post_init__(self) -> None:
-        check_training(self)
+        check_training(self.lr, self.max_steps, self.batch_size, self.weight_decay)
         for name in ("beta1", "beta2"):
             value = getattr(self, name)
             if not 0.0 <= value < 1.0:

@@ -15,7 +15,7 @@ def stacks_of(
     data_keys: Sequence[Hashable],
     shapes: Sequence[tuple[int, int]],
     sizes: Sequence[float],
-    limit: float = BYTES_AT_ONCE,
+    limit: float,
 ) -> list[list[int]]:
     """Split students into stacks.
 

@@ -43,12 +43,12 @@ class SampleSet:
     @property
     def size(self) -> int:
         """Number of samples n."""
-        return self.inputs.shape[1]
+        return int(self.inputs.shape[1])
 
     @property
     def smallest_block(self) -> int:
         """Samples of the smallest block that `blocks` gives."""
-        return min(rows.stop - rows.start for rows in self.blocks())
+        return int(min(rows.stop - rows.start for rows in self.blocks()))
 
     def blocks(self) -> list[slice]:
         """Cut the samples into nearly equal blocks for evaluation."""

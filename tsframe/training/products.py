@@ -13,6 +13,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -77,7 +78,8 @@ def product_route(device: torch.device, dtype: torch.dtype) -> Iterator[Route]:
     if dtype == torch.float64:
         yield CUDA if kind == "cuda" else BLAS
         return
-    setting = torch.backends.cuda.matmul if kind == "cuda" else torch.backends.mkldnn.matmul
+    backends: Any = torch.backends  # its attributes are made at run time
+    setting = backends.cuda.matmul if kind == "cuda" else backends.mkldnn.matmul
     with _lock:
         if not _calls.get(kind):
             _found[kind] = setting.fp32_precision

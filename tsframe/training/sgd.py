@@ -16,26 +16,19 @@ from tsframe.training.stopping import StoppingRule
 __all__ = ["SGD", "SGDState", "check_training"]
 
 
-def check_training(spec: "SGD | object") -> None:
+def check_training(lr: float, max_steps: int, batch_size: int | None, weight_decay: float) -> None:
     """Refuse values that no optimizer can work with.
-
-    Parameters
-    ----------
-    spec : SGD or Adam
-        Has lr, max_steps, batch_size and weight_decay.
 
     Raises
     ------
     ValueError
         With a sentence that names what came and what is allowed.
     """
-    lr, decay = spec.lr, spec.weight_decay
     if not (math.isfinite(lr) and lr > 0):
         raise ValueError(f"lr must be a positive number; got lr={lr!r}.")
-    if not (math.isfinite(decay) and decay >= 0):
-        raise ValueError(f"weight_decay must be >= 0; got weight_decay={decay!r}.")
-    for name in ("max_steps", "batch_size"):
-        value = getattr(spec, name)
+    if not (math.isfinite(weight_decay) and weight_decay >= 0):
+        raise ValueError(f"weight_decay must be >= 0; got weight_decay={weight_decay!r}.")
+    for name, value in (("max_steps", max_steps), ("batch_size", batch_size)):
         if name == "batch_size" and value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -81,7 +74,7 @@ class SGD:
     stop: StoppingRule | None = None
 
     def __post_init__(self) -> None:
-        check_training(self)
+        check_training(self.lr, self.max_steps, self.batch_size, self.weight_decay)
         if not 0.0 <= self.momentum < 1.0:
             raise ValueError(f"momentum must lie in [0, 1); got momentum={self.momentum!r}.")
         if self.nesterov and self.momentum == 0.0:
