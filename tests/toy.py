@@ -16,7 +16,7 @@ STEPS = (0.0, 1.0, 10.0)
 
 @dataclass(frozen=True)
 class Square:
-    """Squares its value; the mood is diverges, raises, nan, missing, shape, short or complex."""
+    """Squares its value; the mood says how this goes wrong."""
 
     value: float
     mood: str = "well"
@@ -52,7 +52,9 @@ class Square:
                 name = f"{trial.value}-{time.monotonic_ns()}-{os.getpid()}"
                 (Path(trial.folder) / name).touch()
             if trial.mood == "raises" or (trial.together == "raises" and len(trials) > 1):
-                raise ValueError(f"no square of {trial.value} \ud800" + "x" * 10_000)
+                raise ValueError(f"no square of {trial.value}")
+            if trial.mood == "shouts":
+                raise RuntimeError("\ud800" + "x" * 100_000)
         value = np.array([trial.value for trial in trials])
         diverged = np.array([trial.mood == "diverges" for trial in trials])
         square = np.where(diverged, np.nan, value**2)

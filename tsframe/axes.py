@@ -74,8 +74,8 @@ def axis_values(name: str, values: Iterable[Any]) -> tuple[Value, ...]:
             raise TypeError(f"axis '{name}': {item!r} at position {position}; {KINDS}.")
         if type(item) is not kind:
             raise TypeError(
-                f"axis '{name}': {items[0]!r} at position 0 is a {kind.__name__} and {item!r} at "
-                f"position {position} a {type(item).__name__}; {KINDS}."
+                f"axis '{name}': {items[0]!r} at position 0 is of type {kind.__name__} and "
+                f"{item!r} at position {position} of type {type(item).__name__}; {KINDS}."
             )
         check_value(name, position, item)
     check_distinct(name, items)

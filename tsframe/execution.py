@@ -9,6 +9,7 @@ the only file that imports joblib.
 import contextlib
 import logging
 import os
+import re
 import signal
 import threading
 from collections import Counter
@@ -23,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 from joblib.parallel import get_active_backend
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # has no stubs
+from threadpoolctl import threadpool_limits
 
 from tsframe.ledger import pending, State
 from tsframe.opening import open_store
@@ -193,11 +194,12 @@ def one_pass(
 
     counts: Counter[str] = Counter()
     work = sum(trials[cell].flops for cell in np.flatnonzero(wanted))
+    known = False
     with watch(int(wanted.sum()), work, progress) as show, workers(crew) as call:
         try:
             for came in call(tasks()):
-                if not counts:
-                    store.runs.note(f"{number}.engine", came.engine)
+                if came.engine and not known:
+                    known = store.runs.note(f"{number}.engine", came.engine)
                 counts.update(came.counts)
                 show(came.counts, came.flops)
         except BrokenProcessPool as error:
@@ -214,8 +216,10 @@ def muster(n_jobs: int | None, device: str) -> Crew:
     Raises
     ------
     ValueError
-        If the number of workers is neither positive nor -1.
+        If the number of workers is neither positive nor -1, or the device has no known name.
     """
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+        raise ValueError(f"device must be auto, cpu, cuda, cuda:N or mps; got {device!r}.")
     backend, given = get_active_backend()
     configured: int | None = given  # None unless joblib.parallel_config says otherwise
     name = type(backend).__name__.removesuffix("Backend").lower()

@@ -1,0 +1,54 @@
+"""The command line: ``tsframe plan | run | status``.
+
+The commands are imported when they are called, so that ``tsframe --help`` answers at once. Exit
+codes: 0 all cells settled, 1 some failed, 2 refused (with one sentence that says why), 3
+unfinished, 130 interrupted.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+__all__ = ["main"]
+
+app = App(
+    name="tsframe",
+    help="Teacher-student sweeps: plan them, run them, look at how far they are.",
+    suppress_keyboard_interrupt=False,
+)
+app.command(
+    "tsframe.commands:plan", help="Say what a sweep would take: cells, chunks, disk and time."
+)
+app.command("tsframe.commands:run", help="Train what is missing of a sweep, then draw its figures.")
+app.command("tsframe.commands:status", help="Say how far a store is: done, failed, to do.")
+
+
+def main(tokens: Sequence[str] | None = None) -> None:
+    """Run a command and leave with its exit code.
+
+    Parameters
+    ----------
+    tokens : sequence of str, optional
+        The words after ``tsframe``; by default those of the command line.
+    """
+    try:
+        app(tokens, exit_on_error=False)
+    except CycloptsError:
+        sys.exit(2)  # cyclopts has said why
+    except KeyboardInterrupt:
+        leave("interrupted; what was finished is kept, the same command goes on.", 130)
+    except RuntimeError as error:
+        leave(str(error), 3)
+    except (ValueError, TypeError, OSError) as error:
+        leave(str(error), 2)
+
+
+def leave(sentence: str, code: int) -> None:
+    """Say why and exit."""
+    print(f"tsframe: {sentence}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
