@@ -30,7 +30,7 @@ BALANCED = [teacher for teacher in TEACHERS if teacher.balance]
 def test_hidden_preactivations_have_the_gain_at_every_slope(teacher: Teacher, slope: float) -> None:
     inputs = Gaussian(DIM, Sloppy(slope), rotate=True)
     drawn = teacher.draw(inputs, seed=0)
-    n = 20000
+    n = 8000
     h = inputs.draw(n, seed=0, role="test inputs")
     exact = np.sqrt(np.diag(drawn.weights[0] @ np.cov(h.T) @ drawn.weights[0].T))
     for w in drawn.weights[:-1]:
