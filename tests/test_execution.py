@@ -118,7 +118,7 @@ def faulty(mood: str, bad: int = 2, **others: Any) -> Sweep:
 FAULTS = {
     "raises": "ValueError: no square of 2.0",
     "shouts": "RuntimeError: \\ud800xxx",
-    "nan": "measure 'square' is NaN, though the student did not diverge",
+    "nan": "is NaN, though the student did not diverge",
     "missing": "measure 'curve' is declared but not returned; got square, diverged",
     "shape": "measure 'curve': declared dims ('student', 'step') of lengths (1, 3), got",
     "complex": "measure 'square': declared real numbers, got complex128",

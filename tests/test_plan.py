@@ -1,5 +1,6 @@
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +106,9 @@ def test_a_chunk_that_cannot_be_is_refused(chunk: dict[str, int], sentence: str)
 
 
 def test_a_store_of_too_many_files_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tsframe.plan.OBJECTS_REFUSED", 100)
-    monkeypatch.setattr("tsframe.plan.OBJECTS_NOTED", 10)
+    module = sys.modules["tsframe.plan"]  # tsframe.plan is the function
+    monkeypatch.setattr(module, "OBJECTS_REFUSED", 100)
+    monkeypatch.setattr(module, "OBJECTS_NOTED", 10)
     sweep = Sweep(lambda seed: Square(seed), seed=range(40))
     with pytest.raises(ValueError, match=r"40 cells in chunks of 1 make 1.2e\+02 files, limit"):
         plan(sweep, chunk={"seed": 1})

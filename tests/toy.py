@@ -47,7 +47,8 @@ class Square:
         trials: Sequence["Square"], device: str = "auto", threads: int | None = None
     ) -> xr.Dataset:
         for trial in trials:
-            time.sleep(trial.seconds)
+            if trial.seconds:
+                time.sleep(trial.seconds)
             if trial.folder:
                 name = f"{trial.value}-{time.monotonic_ns()}-{os.getpid()}"
                 (Path(trial.folder) / name).touch()

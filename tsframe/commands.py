@@ -132,7 +132,7 @@ def status(target: Target, /, *, store: Place = None, json: Json = False) -> int
             f"{path}: {state.size} cells, " + ", ".join(f"{n} {k}" for k, n in counts.items() if n)
         )
         if error:
-            print(f"cell {error['cell']} failed: {error['text']}")
+            print(say(error))
     if counts["todo"]:
         return 3
     return 1 if counts["failed"] else 0

@@ -74,7 +74,7 @@ def train_rows(
         states = np.array([State.FAILED])
     else:
         engine = {str(key): value for key, value in dataset.attrs.items()}
-        texts = ["" if own else lacking(measures, i) for i, own in enumerate(diverged)]
+        texts = lacking(measures, diverged)
         bad = np.array([bool(text) for text in texts])
         for values in measures.values():
             values[bad] = np.nan
@@ -130,15 +130,17 @@ def flags(dataset: xr.Dataset, count: int) -> npt.NDArray[np.bool_]:
     return np.asarray(dataset["diverged"].values, bool)
 
 
-def lacking(measures: dict[str, Array], row: int) -> str:
+def lacking(measures: dict[str, Array], diverged: npt.NDArray[np.bool_]) -> list[str]:
     """Name a measure that a student who did not diverge has no number for.
 
     A vector may end in NaN, where there was nothing to measure; a scalar may not be NaN.
     """
+    texts = [""] * len(diverged)
     for name, values in measures.items():
-        if np.isnan(values[row]).all():
-            return f"ValueError: measure '{name}' is NaN, though the student did not diverge."
-    return ""
+        empty = np.isnan(values).reshape(len(diverged), -1).all(axis=1) & ~diverged
+        for row in np.flatnonzero(empty):
+            texts[row] = f"ValueError: measure '{name}' is NaN, though the student did not diverge."
+    return texts
 
 
 def explain(error: Exception) -> str:
