@@ -1,7 +1,9 @@
+from . import plots as plots
 from .execution import run as run
 from .inputs import Gaussian as Gaussian
+from .opening import open_store as open_store
 from .plan import plan as plan
-from .samples import Samples as Samples, draw_samples as draw_samples
+from .samples import draw_samples as draw_samples, Samples as Samples
 from .spectra import (
     Isotropic as Isotropic,
     Measured as Measured,
@@ -31,4 +33,4 @@ from .training.stopping import (
     TrainLossBelow as TrainLossBelow,
     ZeroTrainError as ZeroTrainError,
 )
-from .trial import Trial as Trial, log_steps as log_steps, train as train
+from .trial import log_steps as log_steps, train as train, Trial as Trial

@@ -36,7 +36,7 @@ class ZeroTrainError:
 
     def reached(self, error: np.ndarray, loss: np.ndarray) -> np.ndarray:
         """Tell which students may stop, from their train error and loss, shapes (students,)."""
-        return np.equal(error, 0.0)
+        return np.asarray(error == 0.0)
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class TrainLossBelow:
 
     def reached(self, error: np.ndarray, loss: np.ndarray) -> np.ndarray:
         """Tell which students may stop, from their train error and loss, shapes (students,)."""
-        return np.less(loss, self.level)
+        return np.asarray(loss < self.level)
 
 
 StoppingRule = ZeroTrainError | TrainLossBelow
