@@ -207,8 +207,8 @@ def test_help_answers_at_once_without_the_heavy_libraries() -> None:
     assert all(name in done.stdout for name in ("plan", "run", "status"))
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
-def test_ctrl_c_exits_with_130_and_a_sentence(project: Path, jobs: str) -> None:
+@pytest.mark.parametrize(("jobs", "to"), [("1", "main"), ("2", "main"), ("2", "group")])
+def test_ctrl_c_exits_with_130_and_a_sentence(project: Path, jobs: str, to: str) -> None:
     process = subprocess.Popen(
         command("run", "slow", "--jobs", jobs),
         cwd=project,
@@ -224,7 +224,10 @@ def test_ctrl_c_exits_with_130_and_a_sentence(project: Path, jobs: str) -> None:
             assert time.monotonic() < end
             time.sleep(0.05)
         time.sleep(1.0)
-        process.send_signal(signal.SIGINT)  # to the main process alone: it ends its workers
+        if to == "group":  # as a terminal does
+            os.killpg(process.pid, signal.SIGINT)
+        else:  # the main process ends its workers
+            process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
     finally:
         if process.poll() is None:

@@ -180,6 +180,14 @@ def test_a_commit_replaces_what_failed_and_counts_attempts(empty: Store) -> None
     assert objects(empty.path, "error") == set()  # the text went away
 
 
+def test_a_commit_demotes_what_fails_its_digest(empty: Store) -> None:
+    empty.commit(0, rows(empty, [0, 1], 5.0), run=1)
+    (empty.path / "square" / "c.0").unlink()
+    empty.commit(0, rows(empty, [2], 6.0), run=2)
+    assert empty.read_all("ledger")[:3, 0].tolist() == [State.TODO, State.TODO, State.DONE]
+    assert np.isnan(empty.read_all("curve")[:2]).all()
+
+
 def test_half_a_commit_is_not_done(empty: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     write = Store.write
@@ -283,6 +291,18 @@ def test_a_run_says_where_it_comes_from(path: Path, sweep: Sweep) -> None:
     assert spec["fingerprint"] == sweep.fingerprint
     assert spec["source"].startswith("def trial(")
     assert spec["corners"][0] == {"number": 0, "trial": repr(sweep.trials()[0])}
+
+
+def test_a_store_of_two_commits_says_so(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    open_store(path)
+    assert "commits" not in caplog.text
+    for commit in ("a", "b"):
+        Store.open(path).runs.begin(
+            {"host": "h", "git": {"commit": commit, "dirty": commit == "b"}}
+        )
+    dataset = open_store(path)
+    assert dataset.attrs["commits"][-2:] == ["a", "b+"]
+    assert "commits" in caplog.text
 
 
 OTHERS: dict[str, tuple[Any, str]] = {

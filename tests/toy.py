@@ -61,6 +61,7 @@ class Square:
         square = np.where(diverged, np.nan, value**2)
         square[[trial.mood == "nan" for trial in trials]] = np.nan
         curve = square[:, None] / (1 + np.array(STEPS))
+        square[[trial.mood == "hole" for trial in trials]] = np.nan
         data: dict[str, Any] = {
             "square": ("student", square),
             "curve": (("student", "step"), curve),

@@ -119,7 +119,8 @@ def run(
 
 def status(target: Target, /, *, store: Place = None, json: Json = False) -> int:
     """Say how far a store is: done, failed, to do."""
-    path = store or (Path(target) if Path(target).is_dir() else find(target).store)
+    itself = (Path(target) / "zarr.json").exists()  # the target may be a store
+    path = store or (Path(target) if itself else find(target).store)
     opened = Store.open(path, write=False)
     state = opened.read_all("ledger")[..., 0]
     counts = {kind.name.lower(): int((state == kind).sum()) for kind in State}

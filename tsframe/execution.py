@@ -10,8 +10,6 @@ import contextlib
 import logging
 import os
 import re
-import signal
-import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -180,7 +178,6 @@ def one_pass(
     trials = sweep.trials()
     chunks = np.unique(store.grid.of_cells()[todo])
     order = np.random.default_rng(number).permutation(chunks)  # not all in one bad corner
-    home = os.getpid()
     wanted = todo.reshape(-1)
 
     def tasks() -> Iterator[Any]:
@@ -189,7 +186,7 @@ def one_pass(
             places = np.flatnonzero(wanted[cells])
             members = [trials[cell] for cell in cells[places]]
             yield joblib.delayed(train_chunk)(
-                str(store.path), chunk, places, members, number, device, crew.threads, home
+                str(store.path), chunk, places, members, number, device, crew.threads
             )
 
     counts: Counter[str] = Counter()
@@ -252,6 +249,7 @@ def workers(crew: Crew) -> Iterator["joblib.Parallel[Any]"]:
         To be called with the tasks; gives what they return as they finish.
     """
     with contextlib.ExitStack() as stack:
+        stack.enter_context(threadpool_limits(crew.threads))  # undoes it for workers in here
         if crew.backend == "loky":
             stack.enter_context(
                 joblib.parallel_config(
@@ -275,7 +273,6 @@ def train_chunk(
     number: int,
     device: str,
     threads: int,
-    home: int,
 ) -> Came:
     """Train some cells of one chunk and commit them; what the worker does.
 
@@ -295,20 +292,15 @@ def train_chunk(
         Where to train.
     threads : int
         Threads to use.
-    home : int
-        Process that asked for it.
 
     Returns
     -------
     Came
         What came of the cells; their results are in the store.
     """
-    main = threading.current_thread() is threading.main_thread()
-    if os.getpid() != home and main:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process to handle
     store = Store.open(Path(path))
-    with threadpool_limits(threads):
-        rows, engine = train_rows(store, places, trials, device, threads)
+    threadpool_limits(threads)  # for good: its undoing in one thread would undo it in all
+    rows, engine = train_rows(store, places, trials, device, threads)
     store.commit(chunk, rows, number)
     states = Counter(State(state).name.lower() for state in rows.states.tolist())
     return Came(chunk, states, sum(trial.flops for trial in trials), engine)

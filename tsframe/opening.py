@@ -51,6 +51,9 @@ def open_store(path: str | os.PathLike[str], strict: bool = False) -> xr.Dataset
         if strict:
             raise ValueError(text)
         LOG.warning(text)
+    summary = store.runs.summary()
+    if len(summary["commits"]) > 1:
+        LOG.warning("%s: its runs come from %d commits", store.path, len(summary["commits"]))
     failed = np.isin(state, (State.FAILED, State.DIVERGED))
     everything = tuple(slice(0, n) for n in store.grid.shape)
     errors = np.where(failed, store.read_errors(everything), "").astype(object)
@@ -66,6 +69,6 @@ def open_store(path: str | os.PathLike[str], strict: bool = False) -> xr.Dataset
             "ledger": ((*dims, "entry"), ledger),
         },
         coords={name: list(values) for name, values in coordinates.items()},
-        attrs={"name": store.facts["name"], **store.runs.summary()},
+        attrs={"name": store.facts["name"], **summary},
     )
     return dataset.sortby([dim for dim, values in store.axes.items() if type(values[0]) is not str])

@@ -129,7 +129,7 @@ class Plan:
             ("failed", f"{self.failed:,}"),
             ("to train", f"{self.pending:,}"),
             ("measures", ", ".join(self.sweep.measures)),
-            ("disk", f"{self.bytes / 1e6:,.1f} MB in {self.objects:,} files"),
+            ("disk", f"{self.bytes / 1e6:,.2f} MB in {self.objects:,} files"),
             ("time", f"{span(low)} to {span(high)} with {self.workers} workers ({basis})"),
         ]
 
@@ -239,7 +239,8 @@ def chunk_shape(sweep: Sweep, flops: Array, fixed: Mapping[str, int]) -> tuple[i
         if cells > most or cells <= least:
             return cells <= most
         works = block_sums(costs, shape)
-        return float(works.mean()) <= target and float(works.max()) <= 3 * target
+        largest = max(3 * target, 1.5 * float(costs.max()))  # else one chunk outlasts all others
+        return float(works.mean()) <= target and float(works.max()) <= largest
 
     for axis in growth_order(sweep):
         if axis in fixed:
