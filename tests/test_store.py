@@ -293,16 +293,15 @@ def test_a_run_says_where_it_comes_from(path: Path, sweep: Sweep) -> None:
     assert spec["corners"][0] == {"number": 0, "trial": repr(sweep.trials()[0])}
 
 
-def test_a_store_of_two_commits_says_so(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    open_store(path)
-    assert "commits" not in caplog.text
-    for commit in ("a", "b"):
-        Store.open(path).runs.begin(
-            {"host": "h", "git": {"commit": commit, "dirty": commit == "b"}}
-        )
-    dataset = open_store(path)
-    assert dataset.attrs["commits"][-2:] == ["a", "b+"]
-    assert "commits" in caplog.text
+def test_a_store_of_two_commits_says_so(empty: Store, caplog: pytest.LogCaptureFixture) -> None:
+    trees = [{"commit": "a", "dirty": False}, {"commit": "b", "dirty": True}]
+    path, runs = empty.path, empty.runs
+    for tree in trees:
+        open_store(path)
+        assert "its runs come from" not in caplog.text
+        runs.begin({"host": "h", "git": tree})
+    assert open_store(path).attrs["commits"] == ["a", "b+"]
+    assert "its runs come from 2 commits" in caplog.text
 
 
 OTHERS: dict[str, tuple[Any, str]] = {

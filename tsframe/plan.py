@@ -122,6 +122,7 @@ class Plan:
             for name, length in zip(self.sweep.axes, self.grid.chunk, strict=True)
         )
         low, high, basis = self.estimate
+        wait = f"{span(low)} to {span(high)} on {self.workers} worker(s), {basis}"
         return [
             ("cells", f"{self.cells:,} = {axes}"),
             ("chunks", f"{self.chunks:,} of {chunk}"),
@@ -130,7 +131,7 @@ class Plan:
             ("to train", f"{self.pending:,}"),
             ("measures", ", ".join(self.sweep.measures)),
             ("disk", f"{self.bytes / 1e6:,.2f} MB in {self.objects:,} files"),
-            ("time", f"{span(low)} to {span(high)} with {self.workers} workers ({basis})"),
+            ("time", wait if self.pending else "nothing to train"),
         ]
 
     def __str__(self) -> str:
