@@ -1,4 +1,4 @@
-"""The figure of `sweeps/benign_overfitting.py`: where fitting noisy labels is harmless, on one page.
+"""The figure of `sweeps/benign_overfitting.py`: where fitting noisy labels does no harm.
 
 Upper rows: test error over slope and width, clean labels above noisy ones; the black line parts the
 students that fit every training label from those that cannot. Bottom row: the price of the noise,

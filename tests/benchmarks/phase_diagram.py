@@ -219,7 +219,8 @@ def main() -> None:
     ours = statistics.median(r["seconds"] for r in runs["tsframe"])
     steps = len(truth) * options.steps
     print(
-        f"\n{'engine':10}{'median s':>9}{'spread':>13}{'us/step':>9}{'product GF/s':>14}{'ratio':>7}"
+        f"\n{'engine':10}{'median s':>9}{'spread':>13}"
+        f"{'us/step':>9}{'product GF/s':>14}{'ratio':>7}"
     )
     for engine, results in runs.items():
         times = [r["seconds"] for r in results]

@@ -66,7 +66,7 @@ def error_against(
         ax.fill_between(places, mean - half, mean + half, color=color, alpha=0.14, linewidth=0)
         ax.plot(places, mean, color=color, marker="o", markersize=3.5, label=name)
         dots = np.broadcast_to(places[:, None], students.shape)
-        ax.plot(dots, students, ".", color=color, alpha=0.35, markersize=4, markeredgewidth=0)
+        ax.plot(dots, students, ".", color=color, alpha=0.6, markersize=5, markeredgewidth=0)
     seeds = dataset.sizes["seed"] > 1
     finish(ax, dataset, value, hue, "mean and 95% confidence of" if seeds else "")
     return ax

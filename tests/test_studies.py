@@ -1,0 +1,89 @@
+import functools
+import os
+import re
+import runpy
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+from tsframe.execution import run
+from tsframe.plan import plan
+from tsframe.sweep import Sweep
+
+ROOT = Path(__file__).parents[1]
+STUDIES = sorted(path.stem for path in (ROOT / "sweeps").glob("*.py"))
+FEWER = {  # enough of each study's axes for its figure
+    "benign_overfitting": dict(slope=[0.01, 0.1], width=[4, 12], seed=[0, 1]),
+    "slope_figure": dict(slope=[0.01, 0.1], width=[10], seed=[0, 1]),
+}
+
+
+def module(folder, study):
+    return runpy.run_path(str(ROOT / folder / f"{study}.py"))
+
+
+def shortened(function):
+    """The trial function of a study with a budget of a few steps."""
+
+    @functools.wraps(function)
+    def trial(**values):
+        full = function(**values)
+        return replace(full, n_test=50, training=replace(full.training, max_steps=10))
+
+    return trial
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_sweep_plans(study):
+    sweep = module("sweeps", study)["sweep"]
+    assert plan(sweep).sweep.size == sweep.size >= 200
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_study_runs_small_to_its_figure(study, tmp_path):
+    matplotlib.use("Agg")
+    sweep = module("sweeps", study)["sweep"]
+    small = Sweep(shortened(sweep.function), **(dict(sweep.axes) | FEWER[study]))
+    results = run(small, tmp_path / "small.zarr", n_jobs=1, progress=False)
+    assert (results.state == 1).all()
+    figures = module("analysis", study)["draw"](tmp_path / "small.zarr", tmp_path)
+    assert figures
+    assert all(figure.stat().st_size > 10_000 for figure in figures)
+
+
+def readme():
+    return (ROOT / "README.md").read_text()
+
+
+def test_the_code_of_the_readme_runs(tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", readme(), re.S)
+    assert blocks
+    program = tmp_path / "readme.py"
+    program.write_text("\n".join(blocks))
+    out = subprocess.run(
+        [sys.executable, program],
+        cwd=tmp_path,
+        env=os.environ | {"MPLBACKEND": "Agg"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert out.returncode == 0, out.stderr
+    assert (tmp_path / "small.zarr").is_dir()
+
+
+def test_the_readme_leads_with_two_commands_of_one_line():
+    commands = [line for line in readme().splitlines() if line.startswith("python3 -m venv")]
+    assert len(commands) == 2
+    assert commands[0].endswith("tsframe run benign_overfitting")
+    assert "pytest" in commands[1]
+
+
+def test_every_file_the_readme_links_is_there():
+    links = re.findall(r"\]\(([^)#:]+)\)", readme())
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
