@@ -2,7 +2,6 @@ import itertools
 import json
 import logging
 import os
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import zarr
 
 from tests.toy import Square, STEPS
 from tsframe.execution import run
-from tsframe.ledger import digests, ENTRIES, pending, State
+from tsframe.ledger import ENTRIES, pending, State
 from tsframe.opening import open_store
 from tsframe.store import Rows, Store
 from tsframe.sweep import Sweep
@@ -117,18 +116,6 @@ def test_the_layout_is_one_array_a_measure_with_one_grid_of_chunks(path: Path) -
     assert "consolidated_metadata" not in root
     assert root["attributes"]["tsframe_format"] == 1
     assert (path / "runs" / "zarr.json").exists()
-
-
-def test_a_digest_is_made_as_the_format_says() -> None:
-    nan = np.array([0x7FF8000000000001], np.uint64).view(np.float64)[0]  # another bit pattern
-    measures = {"b": np.array([1.5, nan]), "a": np.array([[1.0, 2.0], [3.0, 4.0]])}
-    axes: dict[str, Any] = {"slope": (0.5,), "kind": ("relu",), "flip": (True,), "seed": (3, 4)}
-    plain = (
-        b"flip\0" + np.int64(1).tobytes() + b"kind\0relu\0" + b"seed\0" + np.int64(4).tobytes()
-        + b"slope\0" + np.float64(0.5).tobytes()
-        + b"a\0" + np.array([3.0, 4.0]).tobytes() + b"b\0" + np.float64(np.nan).tobytes()
-    )  # fmt: skip
-    assert digests(axes, np.array([0, 1]), measures)[1] == zlib.crc32(plain)
 
 
 def test_a_chunk_of_nothing_but_nan_has_all_its_objects(tmp_path: Path) -> None:
@@ -302,55 +289,6 @@ def test_a_store_of_two_commits_says_so(empty: Store, caplog: pytest.LogCaptureF
         runs.begin({"host": "h", "git": tree})
     assert open_store(path).attrs["commits"] == ["a", "b+"]
     assert "its runs come from 2 commits" in caplog.text
-
-
-OTHERS: dict[str, tuple[Any, str]] = {
-    "axes": ({"seed": range(5), "slope": [0.3]}, "its axes are slope, activation, seed, those"),
-    "values": (
-        {**AXES, "slope": [0.3, 0.1]},
-        "holds another sweep: slope: store [0.3, 0.1, 0.2], sweep [0.3, 0.1]; use a new store",
-    ),
-    "order": ({**AXES, "slope": [0.1, 0.2, 0.3]}, "slope: store [0.3, 0.1, 0.2], sweep [0.1, 0.2"),
-    "kind": (
-        {**AXES, "seed": [0, 1, 2, 3, 5]},
-        "seed: store [0, 1, 2, 3, 4], sweep [0, 1, 2, 3, 5",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", OTHERS)
-def test_a_store_refuses_other_axes(path: Path, case: str) -> None:
-    axes, sentence = OTHERS[case]
-    function = trial if len(axes) == 3 else lambda seed, slope: Square(seed)
-    with pytest.raises(ValueError) as caught:
-        run(Sweep(function, **axes), path, n_jobs=1)
-    assert sentence in str(caught.value)
-
-
-def test_a_store_refuses_a_changed_trial_and_says_what_changed(path: Path) -> None:
-    def doubled(slope: float, activation: str, seed: int) -> Square:
-        old = trial(slope, activation, seed)
-        return Square(old.value, mood=old.mood, scale=2.0)
-
-    def late(slope: float, activation: str, seed: int) -> Square:
-        old = trial(slope, activation, seed)
-        return Square(old.value, mood=old.mood, scale=2.0 if seed in (1, 2, 3) else 1.0)
-
-    with pytest.raises(ValueError) as caught:
-        run(Sweep(doubled, **AXES), path, n_jobs=1)
-    assert (
-        "the trial of cell (slope=0.3, activation='relu', seed=0) had scale=1.0, has scale=2.0; "
-        "use a new store"
-    ) in str(caught.value)
-    with pytest.raises(ValueError, match="trials away from the corners of the grid have changed"):
-        run(Sweep(late, **AXES), path, n_jobs=1)
-
-
-def test_a_changed_comment_changes_nothing(path: Path) -> None:
-    def reworded(slope: float, activation: str, seed: int) -> Square:  # as trial
-        return trial(slope, activation, seed)
-
-    Store.open(path).check(Sweep(reworded, **AXES))
 
 
 def not_a_store(path: Path, case: str) -> Path:
