@@ -157,12 +157,14 @@ def _stub(root: Path) -> Iterator[str]:
     stub = root / "tsframe" / "__init__.pyi"
     order = []
     for node in ast.parse(stub.read_text(encoding="utf-8")).body:
-        if not isinstance(node, ast.ImportFrom) or node.level != 1 or not node.module:
+        if not isinstance(node, ast.ImportFrom) or node.level != 1:
             yield f"{stub.name} line {node.lineno}: is not from .module import Name as Name"
             continue
-        if not any(f"tsframe.{node.module}" == name for name in _modules(root)):
-            yield f"{stub.name} line {node.lineno}: there is no module {node.module}"
-        order.append(node.module)
+        # `from . import plots as plots` makes a module public under its own name.
+        for module in [node.module] if node.module else [alias.name for alias in node.names]:
+            if f"tsframe.{module}" not in list(_modules(root)):
+                yield f"{stub.name} line {node.lineno}: there is no module {module}"
+        order.append(node.module or "")
         names = [alias.name for alias in node.names]
         for alias in node.names:
             if alias.asname != alias.name:
