@@ -1,20 +1,46 @@
-"""A teacher-student framework: when is fitting the training data exactly harmless.
+"""A teacher-student framework: when is fitting the training data exactly harmless?
 
- sweeps/NAME.py          a Python function from axis values to a Trial, and the values of each axis
-      |   plan           cells of the grid -> chunks that train well together
-      v
- tsframe.run  --joblib-->  train(trials of a chunk): ONE engine call  -->  commit the chunk
-      |    spectrum -> inputs -> teacher -> samples -> students -> training -> measures
-      v
- stores/NAME.zarr        one array per measure; its dims are the sweep's axes; opens with plain
- xarray
-      |
-      v
- analysis/NAME.py        reads the store, draws the figures
+What flows::
 
-The science half (spectra, inputs, teachers, samples, students, training, measures, batch, trial)
-knows nothing of stores, joblib or grids. The sweep half (sweep, plan, store, execution, plots)
-knows nothing of torch or networks. They meet in a Trial, in a sweep file and in the command line.
+    sweeps/NAME.py       a Python function from axis values to a Trial, and the values of each axis
+         |   plan        cells of the grid -> chunks that train well together
+         v
+    run  --joblib-->     train(trials of a chunk): one engine call  -->  commit the chunk
+         |               spectrum -> inputs -> teacher -> samples -> students -> training -> measures
+         v
+    stores/NAME.zarr     one array a measure; its dims are the sweep's axes; opens with plain xarray
+         |
+         v
+    analysis/NAME.py     reads the store, draws the figures
+
+The rooms, each of which may import only what stands above it::
+
+    streams     random numbers keyed by seed and role, never by place
+    spectra     eigenvalue laws: Isotropic, Sloppy, PowerLaw, Spiked, Measured, published recipes
+    inputs      x with a given covariance spectrum, in its eigenbasis or rotated
+    teachers    functions that label: a network, a linear map; drawn from a seed, then frozen
+    samples     the train and test arrays of one task, label noise included
+    students/   networks, their initializations, and stacks of many of them
+    training/   the batched engine: backward pass, optimizers, stopping rules, routes of products
+    measures/   errors and norms of a stack of students
+    batch       draw, seat, train and measure the students of one stack
+    trial       Trial: every number that decides a result; train(trials) -> xarray.Dataset
+    --- below this line nothing knows torch ---
+    axes        what may be a value on an axis
+    chunks      the grid of cells and its blocks
+    ledger      the state of every cell, and the digest that vouches for it
+    sweep       Sweep: a function and its labeled domain
+    spec        what a store remembers of its sweep, and whether another one is the same
+    provenance  where results come from: versions, commit, host; files that are written once
+    store       the zarr store of a sweep (the only file that imports zarr)
+    rows        from an engine call to rows of the store; failures isolated
+    watching    progress, live or in a quiet log
+    plan        cells -> chunks; what a run will take, before it runs
+    opening     open_store: a store as a Dataset, with what is not settled masked
+    execution   run what is missing, through joblib (the only file that imports joblib)
+    plots/      phase_diagram and its siblings: xarray in, matplotlib Axes out
+    commands    what the command line does
+    cli         tsframe plan | run | status
 
 Names are loaded when they are first used, so that the command line answers at once and the science
 half works where zarr and joblib are missing.

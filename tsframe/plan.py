@@ -31,7 +31,7 @@ CHUNK_FLOPS = 1e12  # about 10 s of one core
 CHUNK_BYTES = 64_000_000  # of any one array
 CHUNK_CELLS = 10_000  # what a crash may cost, when trials are cheap
 OBJECTS_NOTED, OBJECTS_REFUSED = 1e6, 1e7
-EFFICIENCY = 0.25  # share of the speed of a plain matrix product that training is taken to reach
+EFFICIENCY = 0.5  # share of the speed of a plain matrix product that training is taken to reach
 LOG = logging.getLogger("tsframe")
 
 
@@ -111,8 +111,11 @@ class Plan:
             middle = work / (rate * self.workers)
             return middle / 1.5, middle * 1.5, f"estimate from {known.sum()} cells done"
         middle = work / (EFFICIENCY * product_rate())
-        basis = f"rough estimate: {EFFICIENCY:.0%} of the speed of a matrix product on this machine"
-        return middle / 3, middle * 3, basis
+        basis = (
+            f"if all train through their budget of steps at {EFFICIENCY:.0%} of the speed of a matrix "
+            "product on this machine; a rough estimate"
+        )
+        return middle / 2, middle * 2, basis
 
     def rows(self) -> list[tuple[str, str]]:
         """Say it in words, for a table."""
