@@ -2,13 +2,13 @@
 
 What flows::
 
-    sweeps/NAME.py       a Python function from axis values to a Trial, and the values of each axis
+    sweeps/NAME.py       a Python function from axis values to a Trial, and values of each axis
          |   plan        cells of the grid -> chunks that train well together
          v
     run  --joblib-->     train(trials of a chunk): one engine call  -->  commit the chunk
-         |               spectrum -> inputs -> teacher -> samples -> students -> training -> measures
+         |               spectrum, inputs, teacher, samples, students, training, measures
          v
-    stores/NAME.zarr     one array a measure; its dims are the sweep's axes; opens with plain xarray
+    stores/NAME.zarr     one array a measure; its dims are the axes; opens with plain xarray
          |
          v
     analysis/NAME.py     reads the store, draws the figures
