@@ -18,7 +18,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 # The rooms of the package, a file or a folder each. A room imports only what stands before it.
-SCIENCE = "streams spectra inputs teachers samples students training measures batch trial".split()
+SCIENCE = (
+    "streams spectra inputs teachers samples theory students training measures batch trial"
+).split()
 SWEEP = (
     "axes chunks ledger provenance sweep spec store rows watching plan opening execution plots"
 ).split()  # imports nothing of the science half
