@@ -2,9 +2,31 @@
 
 A law takes eigenvalues of the inputs, coefficients of the target in their eigenbasis, and numbers;
 it broadcasts over named dims and gives a prediction with the dims and coordinates of the store it
-is laid over.
+is laid over, so that theory and measurement are subtracted in one line. Conventions are the same
+everywhere: `penalty` stands beside the sum of squares that is not divided by n, `noise` is a
+standard deviation, test errors are mean squares against the noise-free target.
+
+What holds in the limit of large n (`ridge`, `random_features`, `gradient_flow`), exactly at finite
+n (`isotropic_min_norm`, `ordinary_least_squares`, `selected_features`), only up to constants
+(`benign_overfitting`, `split_ridge`), or as a heuristic (`label_regression`) is said where it
+stands. `argmax_disagreement`, `leave_one_out`, `descent_path`, `kernel_flow` and the kernels work
+on plain arrays.
 """
 
+from tsframe.theory.bounds import (
+    margin_bound,
+    perceptron_bound,
+    rademacher_linear,
+    separable_labelings,
+    vc_bound,
+)
+from tsframe.theory.classification import (
+    argmax_disagreement,
+    label_regression,
+    sign_disagreement,
+)
+from tsframe.theory.committee import committee_error
+from tsframe.theory.deep_linear import deep_linear, deep_linear_time
 from tsframe.theory.exponential import (
     exponential_label_regression,
     exponential_spectrum,
@@ -16,18 +38,56 @@ from tsframe.theory.finite_samples import (
     ordinary_least_squares,
     selected_features,
 )
+from tsframe.theory.gradient_flow import descent_path, gradient_flow, kernel_flow
+from tsframe.theory.kernels import (
+    arc_cosine,
+    erf_ntk,
+    erf_product,
+    erf_slope_product,
+    relu_ntk,
+    WideKernels,
+)
+from tsframe.theory.marchenko_pastur import MarchenkoPastur, sample_covariance_square
 from tsframe.theory.optimal_ridge import crossover_noise, optimal_ridge
+from tsframe.theory.random_features import random_features
+from tsframe.theory.ranks import benign_overfitting, effective_ranks, split_ridge
 from tsframe.theory.ridge import ridge
 
 __all__ = [
+    "MarchenkoPastur",
+    "WideKernels",
+    "arc_cosine",
+    "argmax_disagreement",
+    "benign_overfitting",
+    "committee_error",
     "crossover_noise",
+    "deep_linear",
+    "deep_linear_time",
+    "descent_path",
+    "effective_ranks",
+    "erf_ntk",
+    "erf_product",
+    "erf_slope_product",
     "exponential_label_regression",
     "exponential_spectrum",
+    "gradient_flow",
     "isotropic_min_norm",
+    "kernel_flow",
+    "label_regression",
     "leave_one_out",
+    "margin_bound",
     "optimal_ridge",
     "ordinary_least_squares",
+    "perceptron_bound",
     "power_law_limit",
+    "rademacher_linear",
+    "random_features",
+    "relu_ntk",
     "ridge",
+    "sample_covariance_square",
     "selected_features",
+    "separable_labelings",
+    "sign_disagreement",
+    "split_ridge",
+    "vc_bound",
 ]

@@ -185,7 +185,11 @@ def check_modes(**arrays: xr.DataArray) -> None:
 
 
 def by_cells(
-    law: Callable[..., tuple[Floats, ...]], modes: int, outputs: int, *arrays: Floats
+    law: Callable[..., tuple[Floats, ...]],
+    modes: int,
+    outputs: int,
+    *arrays: Floats,
+    copies: int = 1,
 ) -> tuple[Floats, ...]:
     """Apply a law of arrays to a large grid of cells, a chunk of cells at a time.
 
@@ -200,6 +204,8 @@ def by_cells(
         Number of arrays that the law gives.
     *arrays : ndarray
         Arrays whose shapes, less the modes, broadcast against each other.
+    copies : int
+        Numbers that the law holds for each number of a chunk.
 
     Returns
     -------
@@ -210,7 +216,7 @@ def by_cells(
     width = max([1, *(array.shape[-1] for array in arrays[:modes])])
     cells = int(np.prod(shape, dtype=np.int64))
     results = tuple(np.empty(cells) for _ in range(outputs))
-    step = max(1, CHUNK // width)
+    step = max(1, CHUNK // (width * copies))
     for start in range(0, cells, step):
         index = np.arange(start, min(start + step, cells))
         chunk = [
