@@ -106,6 +106,8 @@ def test_the_length_of_the_teacher_is_irrelevant() -> None:
     log_l, c = SPECTRA["power law"](50), np.random.default_rng(0).standard_normal(50)
     one, other = (label_regression(log_l, k * c, 30, log=True).test_error for k in (1.0, 1e6))
     assert float(one) == pytest.approx(float(other), rel=1e-10)
+    with pytest.raises(ValueError, match="got 50 eigenvalues and 3 coefficients"):
+        label_regression(log_l, [1.0] * 3, 30, log=True)
     with pytest.raises(ValueError, match="got a teacher that is zero"):
         label_regression(log_l, 0.0, 30, log=True)
 

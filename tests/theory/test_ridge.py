@@ -278,6 +278,15 @@ REFUSED = {
         ),
         "the mode coordinates of eigenvalues and coefficients differ",
     ),
+    "other cells": (
+        lambda: ridge(
+            [1.0],
+            1.0,
+            xr.DataArray([2.0, 1.0], coords={"seed": [0, 1]}),
+            noise=xr.DataArray([2.0, 1.0], coords={"seed": [1, 2]}),
+        ),
+        "the seed coordinates of n and noise differ",
+    ),
 }
 
 

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 from tsframe.theory.kappa import learnability
 from tsframe.theory.labeled import (
     by_cells,
+    check_dims,
     Floats,
     labeled,
     log_spectrum,
@@ -90,9 +91,10 @@ def label_regression(
     """
     log_l = log_spectrum(eigenvalues, log)
     c = over_modes("coefficients", coefficients)
-    c = c if "mode" in c.dims else c.expand_dims(mode=log_l.sizes["mode"])
-    penalty = labeled("penalty", penalty, low=0.0)
+    n, penalty = labeled("n", n, low=0.0, strict=True), labeled("penalty", penalty, low=0.0)
     flip_rate = labeled("flip_rate", flip_rate, low=0.0, high=0.5)
+    check_dims(eigenvalues=log_l, coefficients=c, n=n, penalty=penalty, flip_rate=flip_rate)
+    c = c if "mode" in c.dims else c.expand_dims(mode=log_l.sizes["mode"])
     signal = (1.0 - 2.0 * flip_rate) ** 2 * 2.0 / np.pi  # r, the power of the linear target
     power = xr.DataArray(np.exp(log_l) * c**2).sum("mode")
     if bool((power == 0.0).any()):

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from tsframe.theory.kappa import solve
 from tsframe.theory.labeled import (
     by_cells,
-    check_modes,
+    check_dims,
     Floats,
     labeled,
     log_spectrum,
@@ -164,7 +164,7 @@ def gradient_flow(
     c = over_modes("coefficients", coefficients)
     n, t = labeled("n", n, low=0.0, strict=True), labeled("time", time, low=0.0)
     noise = labeled("noise", noise, low=0.0)
-    check_modes(eigenvalues=log_l, coefficients=c)
+    check_dims(eigenvalues=log_l, coefficients=c, n=n, time=t, noise=noise)
     c = c if "mode" in c.dims else c.expand_dims(mode=log_l.sizes["mode"])
     bias, amplified, missed, unfitted = xr.apply_ufunc(
         lambda *arrays: by_cells(_curve, 2, 4, *arrays, copies=NODES),

@@ -18,7 +18,7 @@ __all__ = [
     "Floats",
     "Numbers",
     "by_cells",
-    "check_modes",
+    "check_dims",
     "labeled",
     "log_spectrum",
     "over_modes",
@@ -156,32 +156,34 @@ def log_spectrum(eigenvalues: Numbers, log: bool = False) -> xr.DataArray:
     return array.copy(data=np.log(array.values))
 
 
-def check_modes(**arrays: xr.DataArray) -> None:
-    """Refuse arrays that do not have the same modes.
+def check_dims(**arrays: xr.DataArray) -> None:
+    """Refuse arrays that do not agree along a dim they share; xarray would drop what differs.
 
     Parameters
     ----------
     **arrays : DataArray
-        Arguments by name; one without the dim "mode" fits any.
+        Arguments by name; one without a dim fits any.
 
     Raises
     ------
     ValueError
-        If the numbers or the coordinates of the modes differ.
+        If the lengths or the coordinates of a dim differ.
     """
-    over = {name: array for name, array in arrays.items() if "mode" in array.dims}
-    lengths = {name: array.sizes["mode"] for name, array in over.items()}
-    if len(set(lengths.values())) > 1:
-        counts = " and ".join(f"{length} {name}" for name, length in lengths.items())
-        raise ValueError(
-            f"arguments must have the same modes; got {counts}. Give one number a mode."
-        )
-    marks = [array.indexes["mode"] for array in over.values() if "mode" in array.indexes]
-    if any(not mark.equals(marks[0]) for mark in marks[1:]):
-        raise ValueError(
-            f"arguments must have the same modes; the mode coordinates of {' and '.join(over)} "
-            "differ. Drop the coordinate, or select the same modes of both."
-        )
+    for dim in dict.fromkeys(dim for array in arrays.values() for dim in array.dims):
+        over = {name: array for name, array in arrays.items() if dim in array.dims}
+        lengths = {name: array.sizes[dim] for name, array in over.items()}
+        if len(set(lengths.values())) > 1:
+            counts = " and ".join(f"{length} {name}" for name, length in lengths.items())
+            raise ValueError(
+                f'arguments must have the same length along "{dim}"; got {counts}. Select the same '
+                "places of all, or rename the dim of one."
+            )
+        marks = [array.indexes[dim] for array in over.values() if dim in array.indexes]
+        if any(not mark.equals(marks[0]) for mark in marks[1:]):
+            raise ValueError(
+                f'arguments must have the same places along "{dim}"; the {dim} coordinates of '
+                f"{' and '.join(over)} differ. Select the same places of all, or drop a coordinate."
+            )
 
 
 def by_cells(

@@ -6,7 +6,7 @@ import xarray as xr
 from tsframe.theory.kappa import learnability, solve
 from tsframe.theory.labeled import (
     by_cells,
-    check_modes,
+    check_dims,
     Floats,
     labeled,
     log_spectrum,
@@ -56,7 +56,7 @@ def optimal_ridge(
     log_l = log_spectrum(eigenvalues, log)
     c = over_modes("coefficients", coefficients)
     n, noise = labeled("n", n, low=0.0, strict=True), labeled("noise", noise, low=0.0)
-    check_modes(eigenvalues=log_l, coefficients=c)
+    check_dims(eigenvalues=log_l, coefficients=c, n=n, noise=noise)
     c = c if "mode" in c.dims else c.expand_dims(mode=log_l.sizes["mode"])
     penalty = xr.apply_ufunc(
         lambda *arrays: by_cells(_best_penalty, 2, 1, *arrays)[0],

@@ -8,7 +8,7 @@ import xarray as xr
 from tsframe.theory.kappa import learnability, solve
 from tsframe.theory.labeled import (
     by_cells,
-    check_modes,
+    check_dims,
     Floats,
     labeled,
     log_spectrum,
@@ -77,7 +77,7 @@ def random_features(
     c = over_modes("coefficients", coefficients)
     n, width = labeled("n", n, low=0.0, strict=True), labeled("width", width, low=0.0, strict=True)
     penalty, noise = labeled("penalty", penalty, low=0.0), labeled("noise", noise, low=0.0)
-    check_modes(eigenvalues=log_l, coefficients=c)
+    check_dims(eigenvalues=log_l, coefficients=c, n=n, width=width, penalty=penalty, noise=noise)
     c = c if "mode" in c.dims else c.expand_dims(mode=log_l.sizes["mode"])
     solved = xr.apply_ufunc(
         lambda *arrays: by_cells(_solve, 1, len(_Solution._fields), *arrays),

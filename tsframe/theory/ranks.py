@@ -5,7 +5,7 @@ import xarray as xr
 
 from tsframe.theory.labeled import (
     by_cells,
-    check_modes,
+    check_dims,
     Floats,
     labeled,
     log_spectrum,
@@ -86,6 +86,7 @@ def benign_overfitting(
     """
     log_l = log_spectrum(eigenvalues, log)
     n, b = labeled("n", n, low=0.0, strict=True), labeled("b", b, low=0.0, strict=True)
+    check_dims(eigenvalues=log_l, n=n, b=b)
     k_star, large, r_0 = xr.apply_ufunc(
         lambda *arrays: by_cells(_k_star, 1, 3, *arrays),
         log_l,
@@ -145,7 +146,7 @@ def split_ridge(
     c = over_modes("coefficients", coefficients)
     n, b = labeled("n", n, low=0.0, strict=True), labeled("b", b, low=0.0, strict=True)
     penalty, noise = labeled("penalty", penalty, low=0.0), labeled("noise", noise, low=0.0)
-    check_modes(eigenvalues=log_l, coefficients=c)
+    check_dims(eigenvalues=log_l, coefficients=c, n=n, penalty=penalty, noise=noise, b=b)
     c = c if "mode" in c.dims else c.expand_dims(mode=log_l.sizes["mode"])
     k, bias, variance = xr.apply_ufunc(
         lambda *arrays: by_cells(_split, 2, 3, *arrays),

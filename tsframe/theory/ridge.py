@@ -6,7 +6,7 @@ import xarray as xr
 from tsframe.theory.kappa import learnability, Solution, solve
 from tsframe.theory.labeled import (
     by_cells,
-    check_modes,
+    check_dims,
     Floats,
     labeled,
     log_spectrum,
@@ -89,7 +89,7 @@ def ridge(
     n = labeled("n", n, low=0.0, strict=True)
     penalty = labeled("penalty", penalty, low=0.0, finite=False)
     noise = labeled("noise", noise, low=0.0)
-    check_modes(eigenvalues=log_l, coefficients=coefficients)
+    check_dims(eigenvalues=log_l, coefficients=coefficients, n=n, penalty=penalty, noise=noise)
     if "mode" not in coefficients.dims:
         coefficients = coefficients.expand_dims(mode=log_l.sizes["mode"])
     solved = xr.apply_ufunc(
