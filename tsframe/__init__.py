@@ -20,6 +20,7 @@ The rooms, each of which may import only what stands above it::
     inputs      x with a given covariance spectrum, in its eigenbasis or rotated
     teachers    functions that label: a network, a linear map; drawn from a seed, then frozen
     samples     the train and test arrays of one task, label noise included
+    theory/     exact predictions: ridge, random features, ranks, kernels, dynamics, bounds
     students/   networks, their initializations, and stacks of many of them
     training/   the batched engine: backward pass, optimizers, stopping rules, routes of products
     measures/   errors and norms of a stack of students
