@@ -112,8 +112,8 @@ class Plan:
             return middle / 1.5, middle * 1.5, f"estimate from {known.sum()} cells done"
         middle = work / (EFFICIENCY * product_rate())
         basis = (
-            f"if all train through their budget of steps at {EFFICIENCY:.0%} of the speed of a matrix "
-            "product on this machine; a rough estimate"
+            f"if all train through their budget of steps at {EFFICIENCY:.0%} of the speed of a "
+            "matrix product on this machine; a rough estimate"
         )
         return middle / 2, middle * 2, basis
 
