@@ -193,7 +193,9 @@ class Buffers:
             slots, width, depth = bucket.slots.size, bucket.width, bucket.depth
             self.sums.append([new(slots, width, samples) for _ in range(depth - 1)])
             self.gradients.append([new(slots, width, samples) for _ in range(depth - 1)])
-            self.values.append([new(slots, width + 1, samples).fill_(1.0) for _ in range(depth)])
+            self.values.append([new(slots, width + 1, samples) for _ in range(depth)])
+            for values in self.values[-1]:
+                values[:, width] = 1.0
             self.logits.append(new(slots, layout.outputs, samples))
 
 

@@ -17,7 +17,7 @@ from tsframe.students.stack import Layout
 
 __all__ = ["SampleSet", "Seats", "TrainingSet", "epoch_order"]
 
-ROWS_AT_ONCE = 1024  # samples of one forward pass when a whole set is evaluated
+ROWS_AT_ONCE = 128  # samples of one forward pass when a whole set is evaluated; fits the cache
 
 
 def epoch_order(seed: int, n_train: int, epoch: int) -> np.ndarray:
