@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tsframe.spectra import Spectrum
 from tsframe.streams import stream
 
-__all__ = ["Gaussian"]
+__all__ = ["Gaussian", "whole"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Gaussian:
     rotate: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "dim", _whole("dim", self.dim, 1))
+        object.__setattr__(self, "dim", whole("dim", self.dim, 1))
         if isinstance(self.spectrum, type) or not callable(self.spectrum):
             raise TypeError(
                 "spectrum must be a spectrum such as Sloppy(0.1); got "
@@ -99,7 +99,7 @@ class Gaussian:
         ndarray, shape (n, dim)
             One input a row. The first rows do not depend on n (with `rotate`: up to rounding).
         """
-        x = stream(seed, role).standard_normal((_whole("n", n, 1), self.dim))
+        x = stream(seed, role).standard_normal((whole("n", n, 1), self.dim))
         x *= np.sqrt(self.eigenvalues)
         return x @ self.basis(seed).T if self.rotate else x
 
@@ -113,7 +113,16 @@ def _rotation(dim: int, seed: int) -> NDArray[np.float64]:
     return basis
 
 
-def _whole(name: str, value: object, low: int) -> int:
+def whole(name: str, value: object, low: int) -> int:
+    """Give a whole number of at least `low` as an int, or refuse it by name.
+
+    Raises
+    ------
+    TypeError
+        If it is no whole number.
+    ValueError
+        If it is below `low`.
+    """
     sentence = f"{name} must be a whole number >= {low}; got {name}={value!r}."
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(sentence)

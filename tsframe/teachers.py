@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import erf, expit, softmax
 
-from tsframe.inputs import Gaussian
+from tsframe.inputs import Gaussian, whole
 from tsframe.streams import stream
 
 __all__ = [
@@ -98,7 +98,7 @@ class Teacher:
 
     def __post_init__(self) -> None:
         for name, low in (("width", 1), ("depth", 0), ("classes", 2)):
-            object.__setattr__(self, name, _whole(name, getattr(self, name), low))
+            object.__setattr__(self, name, whole(name, getattr(self, name), low))
         if self.activation not in ACTIVATIONS:
             raise ValueError(
                 f"activation must be one of {', '.join(ACTIVATIONS)}; "
@@ -325,12 +325,3 @@ def _real(name: str, value: object, advice: str, strict: bool = False) -> float:
     if not math.isfinite(number) or number < 0.0 or (strict and number == 0.0):
         raise ValueError(sentence)
     return number
-
-
-def _whole(name: str, value: object, low: int) -> int:
-    sentence = f"{name} must be a whole number >= {low}; got {name}={value!r}."
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(sentence)
-    if value < low:
-        raise ValueError(sentence)
-    return int(value)
