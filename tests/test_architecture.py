@@ -22,7 +22,8 @@ SCIENCE = (
     "streams spectra inputs teachers samples theory students training measures batch trial"
 ).split()
 SWEEP = (
-    "axes chunks ledger provenance sweep spec store rows watching plan opening execution plots"
+    "axes selection chunks ledger provenance sweep spec store rows watching plan opening "
+    "execution plots"
 ).split()  # imports nothing of the science half
 FRONT = ["commands", "cli"]
 ORDER = [*SCIENCE, *SWEEP, *FRONT]

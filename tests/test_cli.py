@@ -112,6 +112,33 @@ def test_the_store_may_be_elsewhere(project: Path, call: Call) -> None:
     assert not (project / "stores").exists()
 
 
+def test_some_cells_may_be_chosen(project: Path, call: Call) -> None:
+    some = ("--only", "slope=0.15:", "--only", "seed=1,3")
+    assert json.loads(call("plan", "good", *some, "--json")[1])["pending"] == 2
+    assert call("run", "good", "--jobs", "1", "--no-figures", *some)[0] == 0
+    code, out, _ = call("status", "good", "--json")
+    assert (code, json.loads(out)["done"]) == (3, 2)
+    dataset = open_store(project / "stores" / "good.zarr")
+    assert (dataset["state"].sel(slope=0.2, seed=[1, 3]) == 1).all()
+
+
+def test_a_run_may_end_at_the_first_failure_and_try_the_failed_again(
+    project: Path, call: Call
+) -> None:
+    code, _, err = call("run", "half", "--jobs", "1", "--fail-fast")
+    assert code == 1
+    assert "the cell (slope=0.1, seed=1) failed, and this run ends at the first that does" in err
+    assert call("run", "half", "--jobs", "1", "--only", "seed=0,2,3")[0] == 0
+
+    def attempts() -> list[float]:
+        ledger = open_store(project / "stores" / "half.zarr")["ledger"]
+        return [float(x) for x in ledger.sel(entry="attempts", seed=1)]
+
+    again = [call("run", "half", "--jobs", "1", *more)[0] for more in ((), (), ("--retry-failed",))]
+    assert again == [1, 1, 1]
+    assert attempts() == [3.0, 3.0]  # twice of itself, and once on request
+
+
 def test_classes_of_a_study_travel_to_workers(project: Path, call: Call) -> None:
     assert call("run", "good", "--jobs", "2", "--no-figures")[0] == 0
 
@@ -147,6 +174,9 @@ REFUSED = {
     "device": (("run", "good", "--device", "gpu"), "device must be auto, cpu, cuda"),
     "store": (("run", "good", "--store", "sweeps"), "sweeps is a folder without zarr.json"),
     "status": (("status", "good"), "there is no store at"),
+    "only": (("run", "good", "--only", "sloppe=1"), "'sloppe', which is no axis; did you mean 's"),
+    "value": (("run", "good", "--only", "slope=0.3"), "no value 0.3; the nearest are 0.1 and 0.2"),
+    "words": (("plan", "good", "--only", "slope"), "write axis=value,value or axis=low:high"),
     "option": (("run", "good", "--job", "2"), "Unknown option"),
     "command": (("rum", "good"), "rum"),
 }

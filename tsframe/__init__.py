@@ -28,6 +28,7 @@ The rooms, each of which may import only what stands above it::
     trial       Trial: every number that decides a result; train(trials) -> xarray.Dataset
     --- below this line nothing knows torch ---
     axes        what may be a value on an axis
+    selection   some cells of a sweep, by values on its axes or by a mask
     chunks      the grid of cells and its blocks
     ledger      the state of every cell, and the digest that vouches for it
     sweep       Sweep: a function and its labeled domain

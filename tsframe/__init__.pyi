@@ -1,5 +1,5 @@
 from . import plots as plots, theory as theory
-from .execution import run as run
+from .execution import CellFailed as CellFailed, run as run
 from .inputs import Gaussian as Gaussian
 from .opening import open_store as open_store
 from .plan import plan as plan

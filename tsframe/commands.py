@@ -17,14 +17,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import numpy.typing as npt
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
 from tsframe.axes import describe
-from tsframe.execution import muster, run as run_sweep
+from tsframe.execution import CellFailed, muster, run as run_sweep
 from tsframe.ledger import State
 from tsframe.plan import plan as plan_sweep
+from tsframe.selection import choose, parse_choice
 from tsframe.store import Store
 from tsframe.sweep import Sweep
 
@@ -34,6 +36,14 @@ Target = Annotated[str, Parameter(help="Name of a study, or the path of its file
 Place = Annotated[Path | None, Parameter(help="The store; by default stores/NAME.zarr.")]
 Jobs = Annotated[int | None, Parameter(help="Workers; by default one a core, or one on a GPU.")]
 Device = Annotated[str, Parameter(help="auto, cpu or cuda.")]
+Some = Annotated[
+    list[str],
+    Parameter(
+        name="--only",
+        negative="",
+        help="Cells to train: width=10,30 or slope=0.1:0.5; several choices narrow down.",
+    ),
+]
 Json = Annotated[bool, Parameter(negative="", help="Answer in JSON.")]
 
 
@@ -73,12 +83,15 @@ def plan(
     store: Place = None,
     jobs: Jobs = None,
     device: Device = "auto",
+    only: Some = [],  # noqa: B006  # cyclopts copies it
     json: Json = False,
 ) -> int:
     """Say what a sweep would take: cells, chunks, disk and time."""
     study = find(target)
     crew = muster(jobs, device)
-    made = plan_sweep(load(study), store or study.store, n_jobs=crew.workers)
+    sweep = load(study)
+    some = parse_choice(sweep.axes, only)
+    made = plan_sweep(sweep, store or study.store, n_jobs=crew.workers, only=some)
     if json:
         print(made.to_json())
         return 0
@@ -96,8 +109,12 @@ def run(
     store: Place = None,
     jobs: Jobs = None,
     device: Device = "auto",
+    only: Some = [],  # noqa: B006  # cyclopts copies it
     retry_failed: Annotated[
         bool, Parameter(negative="", help="Train cells again that failed twice.")
+    ] = False,
+    fail_fast: Annotated[
+        bool, Parameter(negative="", help="End at the first failed cell.")
     ] = False,
     figures: Annotated[bool, Parameter(help="Draw the figures of analysis/NAME.py.")] = True,
 ) -> int:
@@ -105,16 +122,32 @@ def run(
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     study = find(target)
     path = store or study.store
-    dataset = run_sweep(load(study), path, n_jobs=jobs, device=device, retry_failed=retry_failed)
+    sweep = load(study)
+    some = parse_choice(sweep.axes, only)
+    try:
+        run_sweep(
+            sweep,
+            path,
+            n_jobs=jobs,
+            device=device,
+            only=some,
+            retry_failed=retry_failed,
+            fail_fast=fail_fast,
+        )
+    except CellFailed as failed:
+        print(f"tsframe: {failed}", file=sys.stderr)
+        return 1
     print(f"results: {path}")
     if figures and study.analysis.exists():
         for figure in draw(study, path):
             print(f"figure:  {figure}")
-    error = first_error(Store.open(path, write=False))
+    opened = Store.open(path, write=False)
+    chosen = choose(sweep.axes, some).reshape(-1)
+    error = first_error(opened, chosen)
     if error:
         print(say(error), file=sys.stderr)
         return 1
-    return 3 if (dataset["state"] == State.TODO).any() else 0
+    return 3 if (opened.read_all("ledger")[..., 0].reshape(-1) == State.TODO)[chosen].any() else 0
 
 
 def status(target: Target, /, *, store: Place = None, json: Json = False) -> int:
@@ -239,10 +272,10 @@ def place(error: BaseException, file: Path) -> str:
     return f"{file}, line {line}: {type(error).__name__}: {error}"
 
 
-def first_error(store: Store) -> dict[str, Any] | None:
-    """Give the first failed cell of a store, and why it failed."""
+def first_error(store: Store, chosen: npt.NDArray[np.bool_] | None = None) -> dict[str, Any] | None:
+    """Give the first failed cell of a store, or of some of its cells, and why it failed."""
     state = store.read_all("ledger")[..., 0].reshape(-1)
-    failed = np.flatnonzero(state == State.FAILED)
+    failed = np.flatnonzero((state == State.FAILED) & (True if chosen is None else chosen))
     if not len(failed):
         return None
     number = int(failed[0])

@@ -24,16 +24,18 @@ import xarray as xr
 from joblib.parallel import get_active_backend
 from threadpoolctl import threadpool_limits
 
-from tsframe.ledger import pending, State
+from tsframe.axes import describe
+from tsframe.ledger import ENTRIES, pending, State
 from tsframe.opening import open_store
 from tsframe.plan import plan
 from tsframe.provenance import facts, stamp
 from tsframe.rows import train_rows
+from tsframe.selection import Only
 from tsframe.store import Store
 from tsframe.sweep import Sweep
 from tsframe.watching import watch
 
-__all__ = ["run"]
+__all__ = ["CellFailed", "run"]
 
 LOG = logging.getLogger("tsframe")
 IDLE = 30  # seconds after which a worker without work leaves
@@ -81,6 +83,10 @@ class Came:
     engine: dict[str, Any]
 
 
+class CellFailed(RuntimeError):
+    """A cell failed in a run that was told to end then."""
+
+
 def run(
     sweep: Sweep,
     store: str | os.PathLike[str],
@@ -88,7 +94,9 @@ def run(
     n_jobs: int | None = None,
     device: str = "auto",
     chunk: Mapping[str, int] | None = None,
+    only: Only | None = None,
     retry_failed: bool = False,
+    fail_fast: bool = False,
     progress: bool = True,
 ) -> xr.Dataset:
     """Train what is missing of a sweep, commit it chunk by chunk, and open the results.
@@ -109,8 +117,15 @@ def run(
         Where to train, as the trials understand it: ``"auto"``, ``"cpu"`` or ``"cuda"``.
     chunk : mapping of str to int, optional
         Length of a chunk along some axes, for a new store.
+    only : mapping, DataArray or array of bool, optional
+        Which cells to train; the others stay as they are. ``{"width": [10, 30], "slope":
+        slice(0.1, 0.5)}`` gives values of some axes, a list, one, or a range with both ends; a
+        DataArray of booleans chooses by its coordinates, a plain array by the store order.
     retry_failed : bool
         Whether to train failed cells again even if they have failed twice.
+    fail_fast : bool
+        Whether to end the run with `CellFailed` at the first cell that fails; else the failed
+        cells are kept as such and all others trained.
     progress : bool
         Whether to show a live display when stderr is a terminal, and log lines when it is not.
 
@@ -121,13 +136,14 @@ def run(
     """
     crew = muster(n_jobs, device)
     path = Path(store)
-    planned = plan(sweep, path, chunk=chunk, n_jobs=crew.workers)
+    planned = plan(sweep, path, chunk=chunk, n_jobs=crew.workers, only=only)
+    chosen = planned.chosen.reshape(sweep.shape)
     if path.exists():
         opened = Store.open(path)
     else:
         opened = Store.create(path, sweep, planned.grid.chunk)
     ledger = opened.load()[0]
-    todo = pending(ledger, retry_failed)
+    todo = pending(ledger, retry_failed) & chosen
     unclean = opened.runs.unclean()
     if not todo.any():
         LOG.info("%s: nothing to train", path)
@@ -146,11 +162,11 @@ def run(
     )
     counts: Counter[str] = Counter()
     for _ in range(PASSES):
-        counts += one_pass(sweep, opened, todo, number, crew, device, progress)
+        counts += one_pass(sweep, opened, todo, number, crew, device, progress, fail_fast)
         if not unclean:
             break
         ledger = opened.load()[0]
-        todo = pending(ledger) & (ledger[..., 2] != number)
+        todo = pending(ledger) & (ledger[..., 2] != number) & chosen
         if not todo.any():
             break
     os.sync()
@@ -173,6 +189,7 @@ def one_pass(
     crew: Crew,
     device: str,
     progress: bool,
+    fail_fast: bool,
 ) -> Counter[str]:
     """Send the chunks of all cells that are to do to the workers, and count what came of them."""
     trials = sweep.trials()
@@ -199,12 +216,24 @@ def one_pass(
                     known = store.runs.note(f"{number}.engine", came.engine)
                 counts.update(came.counts)
                 show(came.counts, came.flops)
+                if fail_fast and came.counts["failed"]:
+                    raise CellFailed(failure(store, came.chunk))
         except BrokenProcessPool as error:
             raise RuntimeError(
                 f"a worker died while training (out of memory?): {error}. What was finished is in "
                 f"{store.path}; the same command goes on, fewer workers need less memory."
             ) from error
     return counts
+
+
+def failure(store: Store, chunk: int) -> str:
+    """Say which cell of a chunk failed first, and why."""
+    ledger = store.read("ledger", store.grid.block(chunk)).reshape(-1, len(ENTRIES))
+    number = int(store.grid.cells(chunk)[ledger[:, 0] == State.FAILED][0])
+    return (
+        f"the cell {describe(store.cell(number))} failed, and this run ends at the first that "
+        f"does; what was finished is kept. {store.error(number)}"
+    )
 
 
 def muster(n_jobs: int | None, device: str) -> Crew:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from tsframe.chunks import Grid
 from tsframe.ledger import Array, pending, State
+from tsframe.selection import choose, Only
 from tsframe.store import Store
 from tsframe.sweep import Sweep
 from tsframe.watching import span
@@ -51,6 +52,8 @@ class Plan:
         What the store says of each cell; zeros where there is none.
     workers : int
         How many workers share the work.
+    chosen : array of bool, shape (cells,)
+        Which cells may be trained; the others are left as they are.
     """
 
     sweep: Sweep
@@ -58,6 +61,7 @@ class Plan:
     flops: Array
     ledger: Array
     workers: int
+    chosen: npt.NDArray[np.bool_]
 
     @property
     def cells(self) -> int:
@@ -82,7 +86,12 @@ class Plan:
     @property
     def pending(self) -> int:
         """Number of cells that the next run trains."""
-        return int(pending(self.ledger).sum())
+        return int(self.wanted.sum())
+
+    @property
+    def wanted(self) -> npt.NDArray[np.bool_]:
+        """Which cells the next run trains, shape (cells,)."""
+        return pending(self.ledger) & self.chosen
 
     @property
     def objects(self) -> int:
@@ -104,7 +113,7 @@ class Plan:
         An estimate, not a bound: from the times in the store's ledger where there are any, else
         from the speed of one matrix product, of which training reaches an unknown part.
         """
-        work = float(self.flops[pending(self.ledger)].sum())
+        work = float(self.flops[self.wanted].sum())
         known = (self.ledger[:, 0] == State.DONE) & (self.ledger[:, 4] > 0)
         if known.any():
             rate = float(self.flops[known].sum() / self.ledger[known, 4].sum())
@@ -169,6 +178,7 @@ def plan(
     *,
     chunk: Mapping[str, int] | None = None,
     n_jobs: int | None = None,
+    only: Only | None = None,
 ) -> Plan:
     """Plan a sweep: build and check all its trials, cut the grid into chunks, count what is done.
 
@@ -182,6 +192,8 @@ def plan(
         Length of a chunk along the axes named; the others are chosen.
     n_jobs : int, optional
         Number of workers to predict the time for; by default one a CPU core.
+    only : mapping, DataArray or array of bool, optional
+        Which cells to train, as in `run`.
 
     Returns
     -------
@@ -191,10 +203,11 @@ def plan(
     Raises
     ------
     ValueError
-        If the store holds another sweep, the chunk cannot be or is not the one of the store, or
-        the store would have more than 1e7 files.
+        If the store holds another sweep, the chunk cannot be or is not the one of the store, the
+        store would have more than 1e7 files, or `only` does not fit the grid.
     """
     trials = sweep.trials()
+    chosen = choose(sweep.axes, only).reshape(-1)
     flops = np.array([trial.flops for trial in trials], np.float64)
     ledger = np.zeros((sweep.size, 6))
     path = None if store is None else Path(store)
@@ -211,7 +224,7 @@ def plan(
         ledger = opened.read_all("ledger").reshape(sweep.size, -1)
     else:
         grid = Grid(sweep.shape, chunk_shape(sweep, flops, chunk or {}))
-    made = Plan(sweep, grid, flops, ledger, n_jobs or os.cpu_count() or 1)
+    made = Plan(sweep, grid, flops, ledger, n_jobs or os.cpu_count() or 1, chosen)
     if made.objects > OBJECTS_NOTED:
         text = (
             f"{sweep.size:.2g} cells in chunks of {math.prod(grid.chunk)} make {made.objects:.2g} "
