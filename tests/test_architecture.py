@@ -22,8 +22,8 @@ SCIENCE = (
     "streams spectra inputs teachers samples theory students training measures batch trial"
 ).split()
 SWEEP = (
-    "axes selection chunks ledger provenance sweep spec store rows watching plan opening "
-    "execution plots"
+    "axes selection chunks ledger merging provenance contract sweep spec layout growth store rows "
+    "watching plan opening execution plots"
 ).split()  # imports nothing of the science half
 FRONT = ["commands", "cli"]
 ORDER = [*SCIENCE, *SWEEP, *FRONT]
@@ -31,7 +31,7 @@ ORDER = [*SCIENCE, *SWEEP, *FRONT]
 # Where a heavy package may be imported.
 PLACES = {
     "torch": {"students", "training", "measures", "batch", "trial"},
-    "zarr": {"store"},
+    "zarr": {"layout"},
     "joblib": {"execution"},
     "matplotlib": {"plots"},
     "seaborn": {"plots"},

@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,32 @@ class Named(Square):
     @property
     def measures(self) -> dict[str, dict[str, tuple[float, ...]]]:
         return {name: dict(inner) for name, inner in self.declared}
+
+
+@dataclass(frozen=True)
+class Asked(Square):
+    """A square that is asked for cubes, and may come out otherwise when it is asked for more."""
+
+    asked: tuple[str, ...] = ()
+    drift: float = 0.0
+
+    @property
+    def unmeasured(self) -> "Asked":
+        return replace(self, asked=(), drift=0.0)
+
+    @property
+    def measures(self) -> dict[str, dict[str, tuple[float, ...]]]:
+        return {**super().measures, **{name: {} for name in self.asked}}
+
+    @staticmethod
+    def train_together(
+        trials: Sequence[Any], device: str = "auto", threads: int | None = None
+    ) -> xr.Dataset:
+        dataset = Square.train_together(trials, device, threads)
+        dataset["square"] = dataset["square"] * [1 + trial.drift for trial in trials]
+        for name in trials[0].asked:
+            dataset[name] = "student", [trial.value**3 for trial in trials]
+        return dataset
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,14 @@ The rooms, each of which may import only what stands above it::
     selection   some cells of a sweep, by values on its axes or by a mask
     chunks      the grid of cells and its blocks
     ledger      the state of every cell, and the digest that vouches for it
-    sweep       Sweep: a function and its labeled domain
-    spec        what a store remembers of its sweep, and whether another one is the same
+    merging     what a commit writes: rows merged into what a chunk holds by now
     provenance  where results come from: versions, commit, host; files that are written once
-    store       the zarr store of a sweep (the only file that imports zarr)
+    contract    what a sweep asks of its trials
+    sweep       Sweep: a function and its labeled domain
+    spec        what a store remembers of its sweep, and how another one fits into it
+    layout      what a store is on disk (the only file that imports zarr)
+    growth      more values on any axis, more measures; what is there stays to the bit
+    store       the zarr store of a sweep: created whole, committed chunk by chunk
     rows        from an engine call to rows of the store; failures isolated
     watching    progress, live or in a quiet log
     plan        cells -> chunks; what a run will take, before it runs

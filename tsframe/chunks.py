@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Grid"]
+__all__ = ["Grid", "lengths"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,11 @@ class Grid:
     def __len__(self) -> int:
         return math.prod(self.counts)
 
+    @property
+    def everything(self) -> tuple[slice, ...]:
+        """The slices of all cells."""
+        return tuple(slice(0, n) for n in self.shape)
+
     def block(self, number: int) -> tuple[slice, ...]:
         """Give the slices of one chunk, clipped at the end of each axis."""
         index = np.unravel_index(number, self.counts)
@@ -75,7 +80,40 @@ class Grid:
         ranges = np.ix_(*(np.arange(part.start, part.stop) for part in self.block(number)))
         return np.ravel_multi_index(ranges, self.shape).reshape(-1)
 
+    def find(
+        self, grown: "Grid", number: int, places: npt.NDArray[np.intp]
+    ) -> tuple[int, npt.NDArray[np.intp]]:
+        """Find cells of one chunk again after the grid has grown.
+
+        Parameters
+        ----------
+        grown : Grid
+            A grid of the same chunks whose shape is at least this one's.
+        number : int
+            The chunk.
+        places : array of int
+            Positions of cells in the flattened chunk.
+
+        Returns
+        -------
+        tuple
+            The chunk in the grown grid, and the positions in it.
+
+        Examples
+        --------
+        >>> Grid((3,), (2,)).find(Grid((6,), (2,)), 1, np.array([0]))
+        (1, array([0]))
+        """
+        after = int(np.ravel_multi_index(np.unravel_index(number, self.counts), grown.counts))
+        index = np.unravel_index(places, lengths(self.block(number)))
+        return after, np.ravel_multi_index(index, lengths(grown.block(after)))
+
     def of_cells(self) -> npt.NDArray[np.intp]:
         """Give the number of the chunk that holds each cell, in the shape of the grid."""
         indices = [np.arange(n) // c for n, c in zip(self.shape, self.chunk, strict=True)]
         return np.ravel_multi_index(np.ix_(*indices), self.counts)
+
+
+def lengths(block: tuple[slice, ...]) -> tuple[int, ...]:
+    """Give the number of cells of a block along each axis."""
+    return tuple(part.stop - part.start for part in block)

@@ -25,7 +25,9 @@ from joblib.parallel import get_active_backend
 from threadpoolctl import threadpool_limits
 
 from tsframe.axes import describe
-from tsframe.ledger import ENTRIES, pending, State
+from tsframe.chunks import Grid
+from tsframe.growth import grow
+from tsframe.ledger import ENTRIES, State
 from tsframe.opening import open_store
 from tsframe.plan import plan
 from tsframe.provenance import facts, stamp
@@ -101,7 +103,9 @@ def run(
 ) -> xr.Dataset:
     """Train what is missing of a sweep, commit it chunk by chunk, and open the results.
 
-    Running it again trains only what is still missing. Under ``joblib.parallel_config`` the
+    Running it again trains only what is still missing. A store grows by the values and measures
+    that the sweep has and it lacks; what it holds stays to the bit, and values that the sweep
+    lacks stay as they are. Under ``joblib.parallel_config`` the
     backend and the number of workers given there are used.
 
     Parameters
@@ -139,11 +143,13 @@ def run(
     planned = plan(sweep, path, chunk=chunk, n_jobs=crew.workers, only=only)
     chosen = planned.chosen.reshape(sweep.shape)
     if path.exists():
-        opened = Store.open(path)
+        fit = grow(path, sweep)
+        opened, sweep, mine = Store.open(path), fit.whole, fit.spread(chosen)
     else:
         opened = Store.create(path, sweep, planned.grid.chunk)
+        mine = chosen
     ledger = opened.load()[0]
-    todo = pending(ledger, retry_failed) & chosen
+    todo = opened.pending(ledger, retry_failed) & mine
     unclean = opened.runs.unclean()
     if not todo.any():
         LOG.info("%s: nothing to train", path)
@@ -152,7 +158,7 @@ def run(
     number = opened.runs.begin(
         {
             **facts(sweep.file),
-            "spec_version": 1,
+            "spec_version": opened.facts["spec_version"],
             "backend": crew.backend,
             "n_jobs": crew.workers,
             "threads": crew.threads,
@@ -166,7 +172,7 @@ def run(
         if not unclean:
             break
         ledger = opened.load()[0]
-        todo = pending(ledger) & (ledger[..., 2] != number) & chosen
+        todo = opened.pending(ledger) & mine & (ledger[..., 2] != number)
         if not todo.any():
             break
     os.sync()
@@ -203,7 +209,7 @@ def one_pass(
             places = np.flatnonzero(wanted[cells])
             members = [trials[cell] for cell in cells[places]]
             yield joblib.delayed(train_chunk)(
-                str(store.path), chunk, places, members, number, device, crew.threads
+                str(store.path), store.grid, chunk, places, members, number, device, crew.threads
             )
 
     counts: Counter[str] = Counter()
@@ -296,6 +302,7 @@ def workers(crew: Crew) -> Iterator["joblib.Parallel[Any]"]:
 
 def train_chunk(
     path: str,
+    grid: Grid,
     chunk: int,
     places: npt.NDArray[np.intp],
     trials: Sequence[Any],
@@ -309,8 +316,10 @@ def train_chunk(
     ----------
     path : str
         The store.
+    grid : Grid
+        What its grid was when the run began; it may have grown since.
     chunk : int
-        Number of the chunk.
+        Number of the chunk in that grid.
     places : array of int
         Positions of the cells in the flattened chunk.
     trials : sequence
@@ -330,6 +339,6 @@ def train_chunk(
     store = Store.open(Path(path))
     threadpool_limits(threads)  # for good: its undoing in one thread would undo it in all
     rows, engine = train_rows(store, places, trials, device, threads)
-    store.commit(chunk, rows, number)
+    store.commit(chunk, rows, number, grid)
     states = Counter(State(state).name.lower() for state in rows.states.tolist())
     return Came(chunk, states, sum(trial.flops for trial in trials), engine)

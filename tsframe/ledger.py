@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from tsframe.axes import Value
 
-__all__ = ["ATTEMPTS", "ENTRIES", "Array", "State", "digests", "pending", "settled"]
+__all__ = ["ATTEMPTS", "ENTRIES", "Array", "State", "digests", "pending", "settled", "vouched"]
 
 Array: TypeAlias = npt.NDArray[np.float64]
 
@@ -42,8 +42,22 @@ def settled(rows: Array) -> npt.NDArray[np.bool_]:
     return np.asarray(stays, bool)
 
 
-def pending(rows: Array, retry_failed: bool = False) -> npt.NDArray[np.bool_]:
+def pending(rows: Array, retry_failed: bool = False, since: float = 0) -> npt.NDArray[np.bool_]:
     """Tell which ledger rows, shape (..., entry), name a cell that is to be trained.
+
+    Parameters
+    ----------
+    rows : array, shape (..., entry)
+        The ledger.
+    retry_failed : bool
+        Whether failed cells are trained again however often they have failed.
+    since : float
+        The first run that knew all measures; a cell that an older run finished lacks some of them.
+
+    Returns
+    -------
+    array of bool, shape (...)
+        True where there is something to do.
 
     Examples
     --------
@@ -55,7 +69,9 @@ def pending(rows: Array, retry_failed: bool = False) -> npt.NDArray[np.bool_]:
     """
     failed = rows[..., 0] == State.FAILED
     again = failed if retry_failed else failed & (rows[..., 1] < ATTEMPTS)
-    return np.asarray((rows[..., 0] == State.TODO) | again, bool)
+    ended = (rows[..., 0] == State.DONE) | (rows[..., 0] == State.DIVERGED)
+    lacking = ended & (rows[..., ENTRIES.index("run")] < since)
+    return np.asarray((rows[..., 0] == State.TODO) | again | lacking, bool)
 
 
 def digests(
@@ -108,6 +124,40 @@ def digests(
     starts = (zlib.crc32(b"".join(texts)) for texts in zip(*columns, strict=True))
     crcs = (zlib.crc32(row.data, start) for row, start in zip(rows, starts, strict=True))
     return np.fromiter(crcs, np.float64, len(cells))
+
+
+def vouched(
+    axes: Mapping[str, Sequence[Value]],
+    cells: npt.NDArray[np.intp],
+    rows: Array,
+    measures: Mapping[str, Array],
+    since: Mapping[str, int],
+) -> npt.NDArray[np.bool_]:
+    """Tell whose digest fits the measures that its run knew.
+
+    Parameters
+    ----------
+    axes, cells, measures
+        As for `digests`.
+    rows : array, shape (n, entry)
+        The ledger rows of the cells.
+    since : mapping of str to int
+        For each measure the number of the first run that knew it.
+
+    Returns
+    -------
+    array of bool, shape (n,)
+        False for a row that is still to do.
+    """
+    run, digest = (rows[:, ENTRIES.index(name)] for name in ("run", "digest"))
+    right = np.zeros(len(cells), bool)
+    for known in np.unique([*since.values()]):  # runs between two measures knew the same ones
+        later = [first for first in since.values() if first > known]
+        these = (run >= known) & (run < min(later, default=np.inf)) & (rows[:, 0] != State.TODO)
+        if these.any():
+            covered = {m: values[these] for m, values in measures.items() if since[m] <= known}
+            right[these] = digests(axes, cells[these], covered) == digest[these]
+    return right
 
 
 def encoded(value: Value) -> bytes:

@@ -55,8 +55,7 @@ def open_store(path: str | os.PathLike[str], strict: bool = False) -> xr.Dataset
     if len(summary["commits"]) > 1:
         LOG.warning("%s: its runs come from %d commits", store.path, len(summary["commits"]))
     failed = np.isin(state, (State.FAILED, State.DIVERGED))
-    everything = tuple(slice(0, n) for n in store.grid.shape)
-    errors = np.where(failed, store.read_errors(everything), "").astype(object)
+    errors = np.where(failed, store.read_errors(store.grid.everything), "").astype(object)
     dims = tuple(store.axes)
     flags = {"flag_values": [int(kind) for kind in State]}
     meanings = {"flag_meanings": " ".join(kind.name.lower() for kind in State)}

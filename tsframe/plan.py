@@ -54,6 +54,10 @@ class Plan:
         How many workers share the work.
     chosen : array of bool, shape (cells,)
         Which cells may be trained; the others are left as they are.
+    since : float
+        The first run that knows all measures; infinite if some are new.
+    grows : str
+        What the store is to grow by; empty if it need not.
     """
 
     sweep: Sweep
@@ -62,6 +66,8 @@ class Plan:
     ledger: Array
     workers: int
     chosen: npt.NDArray[np.bool_]
+    since: float = 0
+    grows: str = ""
 
     @property
     def cells(self) -> int:
@@ -91,7 +97,7 @@ class Plan:
     @property
     def wanted(self) -> npt.NDArray[np.bool_]:
         """Which cells the next run trains, shape (cells,)."""
-        return pending(self.ledger) & self.chosen
+        return pending(self.ledger, since=self.since) & self.chosen
 
     @property
     def objects(self) -> int:
@@ -138,6 +144,7 @@ class Plan:
         return [
             ("cells", f"{self.cells:,} = {axes}"),
             ("chunks", f"{self.chunks:,} of {chunk}"),
+            *([("grows by", self.grows)] if self.grows else []),
             ("done", f"{self.done:,}"),
             ("failed", f"{self.failed:,}"),
             ("to train", f"{self.pending:,}"),
@@ -161,6 +168,7 @@ class Plan:
                 "done": self.done,
                 "failed": self.failed,
                 "pending": self.pending,
+                "grows": self.grows,
                 "measures": list(self.sweep.measures),
                 "objects": self.objects,
                 "bytes": self.bytes,
@@ -187,7 +195,8 @@ def plan(
     sweep : Sweep
         What is to be run.
     store : path, optional
-        The store; where it exists it must be of this sweep, and its chunks are kept.
+        The store; where it exists the sweep must fit into it, which may grow, and its chunks are
+        kept.
     chunk : mapping of str to int, optional
         Length of a chunk along the axes named; the others are chosen.
     n_jobs : int, optional
@@ -206,34 +215,61 @@ def plan(
         If the store holds another sweep, the chunk cannot be or is not the one of the store, the
         store would have more than 1e7 files, or `only` does not fit the grid.
     """
-    trials = sweep.trials()
     chosen = choose(sweep.axes, only).reshape(-1)
-    flops = np.array([trial.flops for trial in trials], np.float64)
-    ledger = np.zeros((sweep.size, 6))
     path = None if store is None else Path(store)
+    workers = n_jobs or os.cpu_count() or 1
     if path is not None and (path.exists() or path.is_symlink()):
         opened = Store.open(path, write=False)
-        opened.check(sweep)
-        grid = opened.grid
-        kept = dict(zip(sweep.dims, grid.chunk, strict=True))
-        if chunk and fixed_lengths(sweep, chunk).items() - kept.items():
-            raise ValueError(
-                f"{path} has chunks of {kept}, which stay for its life; got chunk={dict(chunk)}. "
-                "Leave the chunk out, or use a new store."
-            )
-        ledger = opened.read_all("ledger").reshape(sweep.size, -1)
+        made = resumed(sweep, opened, chunk or {}, workers, chosen)
     else:
+        flops = costs_of(sweep)
         grid = Grid(sweep.shape, chunk_shape(sweep, flops, chunk or {}))
-    made = Plan(sweep, grid, flops, ledger, n_jobs or os.cpu_count() or 1, chosen)
+        made = Plan(sweep, grid, flops, np.zeros((sweep.size, 6)), workers, chosen)
     if made.objects > OBJECTS_NOTED:
         text = (
-            f"{sweep.size:.2g} cells in chunks of {math.prod(grid.chunk)} make {made.objects:.2g} "
-            f"files, limit {OBJECTS_REFUSED:.0e}; enlarge the chunk or cut an axis."
+            f"{sweep.size:.2g} cells in chunks of {math.prod(made.grid.chunk)} make "
+            f"{made.objects:.2g} files, limit {OBJECTS_REFUSED:.0e}; enlarge the chunk or cut an "
+            "axis."
         )
         if made.objects > OBJECTS_REFUSED:
             raise ValueError(text)
         LOG.warning(text)
     return made
+
+
+def costs_of(sweep: Sweep) -> Array:
+    """Give the predicted work of each cell."""
+    return np.array([trial.flops for trial in sweep.trials()], np.float64)
+
+
+def resumed(
+    sweep: Sweep,
+    store: Store,
+    chunk: Mapping[str, int],
+    workers: int,
+    chosen: npt.NDArray[np.bool_],
+) -> Plan:
+    """Plan what a store lacks of a sweep; its chunks are kept."""
+    fit = store.fit(sweep)
+    kept = dict(zip(sweep.dims, store.grid.chunk, strict=True))
+    first = store.runs.read("spec-1").get("axes", store.axes)  # what the chunk was cut to
+    fixed = {axis: min(n, len(first[axis])) for axis, n in fixed_lengths(sweep, chunk).items()}
+    if fixed.items() - kept.items():
+        raise ValueError(
+            f"{store.path} has chunks of {kept}, which stay for its life; got chunk={dict(chunk)}. "
+            "Leave the chunk out, or use a new store."
+        )
+    rows = fit.embedded(store.read_all("ledger")).reshape(fit.whole.size, -1)
+    return Plan(
+        sweep,
+        Grid(fit.whole.shape, store.grid.chunk),
+        costs_of(fit.whole)[fit.cells.reshape(-1)],
+        rows[fit.cells.reshape(-1)],
+        workers,
+        chosen,
+        math.inf if fit.measures else max(store.since.values()),
+        str(fit) if fit.grows else "",
+    )
 
 
 def chunk_shape(sweep: Sweep, flops: Array, fixed: Mapping[str, int]) -> tuple[int, ...]:

@@ -45,13 +45,31 @@ class Runs:
             run += 1
         return run
 
-    def note(self, name: str, facts: Mapping[str, Any]) -> bool:
+    def note(self, name: str, facts: Mapping[str, Any], durable: bool = False) -> bool:
         """Write ``<name>.json`` whole and once; False if it was there already.
 
         A link is the one portable way to create a file that either exists whole or not at all.
+
+        Parameters
+        ----------
+        name : str
+            What the file says.
+        facts : mapping
+            Its contents.
+        durable : bool
+            Whether to wait until they are on the disk, for what is done next rests on them.
+
+        Returns
+        -------
+        bool
+            Whether this call wrote it.
         """
         draft = self.folder / f".{name}.{uuid.uuid4().hex}"
-        draft.write_text(json.dumps(facts, indent=1, default=str) + "\n")
+        with draft.open("w") as file:
+            file.write(json.dumps(facts, indent=1, default=str) + "\n")
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         try:
             os.link(draft, self.folder / f"{name}.json")
         except FileExistsError:
@@ -89,7 +107,7 @@ class Runs:
         versions = [run["versions"]["tsframe"] for run in begun if run.get("versions")]
         return {
             "runs": len(begun),
-            "hosts": sorted({run["host"] for run in begun if run}),
+            "hosts": sorted({str(run["host"]) for run in begun if "host" in run}),
             "commits": list(dict.fromkeys(commits)),
             "tsframe": sorted({str(version) for version in versions}),
             **next((facts for facts in engine if facts), {}),

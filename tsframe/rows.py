@@ -56,7 +56,7 @@ def train_rows(
     start = time.perf_counter()
     try:
         dataset = type(trials[0]).train_together(trials, device=device, threads=threads)
-        measures = taken(store, dataset, len(trials))
+        measures = taken(store, dataset, trials)
         diverged = flags(dataset, len(trials))
     except Exception as error:  # any fault of a trial is a row, never an exception
         if len(trials) > 1:
@@ -66,8 +66,8 @@ def train_rows(
             ]
             return joined([rows for rows, _ in alone]), next((e for _, e in alone if e), {})
         shape = {
-            name: (1, *(len(store.inner[d]) for d in store.measures[name]))
-            for name in store.measures
+            name: (1, *(len(store.inner[dim]) for dim in inner))
+            for name, inner in known(store, trials).items()
         }
         measures = {name: np.full(size, np.nan) for name, size in shape.items()}
         texts, engine = [explain(error)], {}
@@ -85,7 +85,13 @@ def train_rows(
     return Rows(places, measures, states, texts, seconds, peak), engine
 
 
-def taken(store: Store, dataset: xr.Dataset, count: int) -> dict[str, Array]:
+def known(store: Store, trials: Sequence[Any]) -> dict[str, tuple[str, ...]]:
+    """Give the measures of the store, but for those that it gained after the trials were made."""
+    declared = trials[0].measures
+    return {name: inner for name, inner in store.measures.items() if name in declared}
+
+
+def taken(store: Store, dataset: xr.Dataset, trials: Sequence[Any]) -> dict[str, Array]:
     """Take the declared measures out of what a call returned.
 
     Raises
@@ -95,8 +101,8 @@ def taken(store: Store, dataset: xr.Dataset, count: int) -> dict[str, Array]:
     ValueError
         If a measure is missing, or its dims or coordinates are not the declared ones.
     """
-    measures = {}
-    for name, inner in store.measures.items():
+    measures, count = {}, len(trials)
+    for name, inner in known(store, trials).items():
         if name not in dataset:
             got = ", ".join(str(key) for key in dataset.data_vars)
             raise ValueError(f"measure '{name}' is declared but not returned; got {got}.")

@@ -1,7 +1,6 @@
 """A sweep is a function and its labeled domain.
 
-A *trial* (`TrialLike`) is a value that knows its cost, its measures and how a list of its kind is
-trained together. A `Sweep` is a function from axis values to a trial, and the axes: the
+A `Sweep` is a function from axis values to a trial, and the axes: the
 parameters of the function are the axes, and a point of their grid is a *cell*. The order of cells
 is the store order: the last axis runs fastest.
 """
@@ -11,47 +10,18 @@ import hashlib
 import inspect
 import itertools
 import math
-import pickle
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any
 
 import numpy as np
-import xarray as xr
 
-from tsframe.axes import axis_values, check_name, describe, Value
+from tsframe.axes import axis_values, describe, Value
+from tsframe.contract import check_trials, Measures, told
 
-__all__ = ["Measures", "Sweep", "TrialLike"]
-
-Measures: TypeAlias = dict[str, dict[str, tuple[float, ...]]]
+__all__ = ["Sweep"]
 
 CELLS = 10_000_000  # some 10 GB of trials
-
-
-class TrialLike(Protocol):
-    """What a sweep asks of a trial: a picklable value whose repr is its provenance."""
-
-    @property
-    def sharing_key(self) -> Hashable:
-        """Trials with equal keys use one data set and are cheap to train together."""
-
-    @property
-    def shape_key(self) -> Hashable:
-        """Trials with equal keys step in one batched product."""
-
-    @property
-    def flops(self) -> float:
-        """Predicted work in floating-point operations, > 0, overheads included."""
-
-    @property
-    def measures(self) -> Mapping[str, Mapping[str, tuple[float, ...]]]:
-        """Each measure and the coordinates of its inner dims; a scalar measure has none."""
-
-    @staticmethod
-    def train_together(
-        trials: Sequence[Any], device: str = "auto", threads: int | None = None
-    ) -> xr.Dataset:
-        """Train a list of trials: one row of dim ``student`` a trial, in order."""
 
 
 class Sweep:
@@ -109,7 +79,7 @@ class Sweep:
         }
         self._trials: tuple[Any, ...] | None = None
         self._measures: Measures = {}
-        self._fingerprint: str | None = None
+        self._fingerprints: dict[tuple[int, ...], str] = {}
 
     def __repr__(self) -> str:
         lengths = " x ".join(f"{name} {len(values)}" for name, values in self.axes.items())
@@ -194,7 +164,7 @@ class Sweep:
             )
         if self._trials is None:
             trials = tuple(self.trial(**cell) for cell in self.cells())
-            self._measures = check_trials(self, trials)
+            self._measures = check_trials(trials, self)
             self._trials = trials
         return self._trials
 
@@ -206,13 +176,68 @@ class Sweep:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over the axis values and the repr of the trial of every cell, in store order."""
-        if self._fingerprint is None:
+        """The fingerprint of all cells; see `fingerprint_within`."""
+        return self.fingerprint_within(self.shape)
+
+    def fingerprint_within(self, shape: tuple[int, ...]) -> str:
+        """sha256 over the axis values and the repr of the trial of every cell, in store order.
+
+        Of a trial only what `told` tells counts, so that measures can be added to a store.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Number of values on each axis, from its first one on, whose cells are taken.
+
+        Returns
+        -------
+        str
+            Hexadecimal.
+        """
+        if shape not in self._fingerprints:
+            trials = self.trials()
+            numbers = np.ravel_multi_index(np.ix_(*map(np.arange, shape)), self.shape)
+            values = itertools.product(
+                *(values[:n] for values, n in zip(self.axes.values(), shape, strict=True))
+            )
             digest = hashlib.sha256()
-            for cell, trial in zip(self.cells(), self.trials(), strict=True):
-                digest.update(f"{cell!r}\0{trial!r}\0".encode())
-            self._fingerprint = digest.hexdigest()
-        return self._fingerprint
+            for cell, number in zip(values, numbers.reshape(-1).tolist(), strict=True):
+                named = dict(zip(self.axes, cell, strict=True))
+                digest.update(f"{named!r}\0{told(trials[number])}\0".encode())
+            self._fingerprints[shape] = digest.hexdigest()
+        return self._fingerprints[shape]
+
+    def over(self, **axes: Iterable[Any]) -> "Sweep":
+        """Give the same function over other values of some axes.
+
+        Parameters
+        ----------
+        **axes : sequence
+            The values of the axes that change.
+
+        Returns
+        -------
+        Sweep
+            A part, an extension or a neighbor of this one: run into the same store, the values
+            that the store lacks are added to it, and only the cells of this sweep are trained.
+
+        Raises
+        ------
+        ValueError
+            If the sweep has no such axis.
+
+        Examples
+        --------
+        >>> sweep = Sweep(lambda slope, seed: None, slope=[0.1, 0.2], seed=range(3))
+        >>> sweep.over(slope=[0.15]).axes
+        {'slope': (0.15,), 'seed': (0, 1, 2)}
+        """
+        for name in axes:
+            if name not in self.axes:
+                close = difflib.get_close_matches(name, self.axes, 1)
+                hint = f"did you mean '{close[0]}'?" if close else f"it has {', '.join(self.axes)}."
+                raise ValueError(f"the sweep has no axis '{name}'; {hint}")
+        return Sweep(self.function, **{**self.axes, **axes})
 
     def corners(self) -> list[int]:
         """Give the numbers of the first and last cell and of the ends of each axis."""
@@ -243,101 +268,3 @@ def check_parameters(function: Callable[..., Any], axes: Mapping[str, Any]) -> N
                 f"{name} needs '{parameter.name}', which is not an axis; add the axis "
                 f"{parameter.name}=[...] or give the parameter a default."
             )
-
-
-def check_trials(sweep: Sweep, trials: Sequence[Any]) -> Measures:
-    """Refuse what is no trial, cannot travel to a worker or measures something else."""
-    first = sweep.cell(0)
-    for number, trial in enumerate(trials):
-        if type(trial) is not type(trials[0]) or number == 0:
-            needed = ("sharing_key", "shape_key", "flops", "measures", "train_together")
-            missing = [name for name in needed if not hasattr(trial, name)]
-            if missing:
-                hint = " Did you forget `return`?" if trial is None else ""
-                raise TypeError(
-                    f"the sweep function returned {trial!r:.80} for cell "
-                    f"{describe(sweep.cell(number))}; it must return a Trial "
-                    f"(missing: {', '.join(missing)}).{hint}"
-                )
-            if number:
-                raise TypeError(
-                    f"the trial of cell {describe(first)} is a {type(trials[0]).__name__}, that of "
-                    f"{describe(sweep.cell(number))} a {type(trial).__name__}; one sweep trains "
-                    "one kind of trial."
-                )
-    measures = plain_measures(trials[0].measures)
-    check_measures(sweep, measures)
-    for number, trial in enumerate(trials):
-        if trial.measures != measures and plain_measures(trial.measures) != measures:
-            raise ValueError(
-                f"the trials of cells {describe(first)} and {describe(sweep.cell(number))} declare "
-                "different measures: "
-                + difference(measures, plain_measures(trial.measures))
-                + ". Let all cells of a sweep measure the same, at the same steps."
-            )
-        if not (math.isfinite(trial.flops) and trial.flops > 0):
-            raise ValueError(
-                f"the trial of cell {describe(sweep.cell(number))} gives flops={trial.flops!r}; "
-                "its cost must be finite and > 0."
-            )
-    for number in sweep.corners():
-        check_picklable(sweep, number, trials[number])
-    return measures
-
-
-def plain_measures(measures: Mapping[str, Mapping[str, tuple[float, ...]]]) -> Measures:
-    """Copy declared measures into plain dictionaries of tuples of floats."""
-    return {
-        name: {dim: tuple(float(value) for value in values) for dim, values in inner.items()}
-        for name, inner in measures.items()
-    }
-
-
-def difference(one: Measures, other: Measures) -> str:
-    """Say where two sets of declared measures differ first."""
-    for name in [*one, *other]:
-        if name not in one or name not in other:
-            return f"only one has '{name}'"
-        if one[name] != other[name]:
-            lengths = [{dim: len(values) for dim, values in m[name].items()} for m in (one, other)]
-            if lengths[0] != lengths[1]:
-                return f"'{name}' has inner lengths {lengths[0]} and {lengths[1]}"
-            return f"'{name}' has other coordinates along {', '.join(one[name])}"
-    return "they stand in another order"
-
-
-def check_measures(sweep: Sweep, measures: Measures) -> None:
-    """Refuse measures whose names or inner dims clash with axes, each other or the store."""
-    if not measures:
-        raise ValueError("the trials declare no measures; there would be nothing to store.")
-    inner: dict[str, tuple[str, tuple[float, ...]]] = {}
-    for name, dims in measures.items():
-        check_name("measure", name)
-        if name in sweep.axes:
-            raise ValueError(f"measure '{name}' is also an axis; rename one.")
-        for dim, values in dims.items():
-            check_name("inner dim", dim)
-            if dim in sweep.axes or dim in measures:
-                other = "an axis" if dim in sweep.axes else "a measure"
-                raise ValueError(f"inner dim '{dim}' of '{name}' is also {other}; rename one.")
-            if not values:
-                raise ValueError(f"inner dim '{dim}' of '{name}' has no values; give it some.")
-            owner, known = inner.setdefault(dim, (name, values))
-            if known != values:
-                raise ValueError(
-                    f"measures '{owner}' and '{name}' give '{dim}' lengths {len(known)} and "
-                    f"{len(values)}, or other values; name them apart."
-                )
-
-
-def check_picklable(sweep: Sweep, number: int, trial: Any) -> None:
-    """Refuse a trial that holds what no process can send: locks, files, generators."""
-    try:
-        pickle.dumps(trial)
-    except TypeError as error:
-        raise TypeError(
-            f"the trial of cell {describe(sweep.cell(number))} cannot be sent to workers: {error}; "
-            "let it hold plain values only."
-        ) from error
-    except (pickle.PicklingError, AttributeError):
-        return  # a class or function without an importable name: joblib sends those by value

@@ -218,6 +218,11 @@ class Trial:
         return declared
 
     @property
+    def unmeasured(self) -> "Trial":
+        """The same student without what it is asked to measure on its way."""
+        return replace(self, curve_steps=()) if self.curve_steps else self
+
+    @property
     def flops(self) -> float:
         """Predicted work, in floating-point operations, if the whole budget of steps is used."""
         shapes = self.student.layer_shapes(self.inputs.dim, self.teacher.outputs)

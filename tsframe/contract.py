@@ -1,0 +1,162 @@
+"""What a sweep asks of its trials, checked before the first of them is trained.
+
+A trial knows its cost, its measures and how a list of its kind is trained together; no more of it
+is known to the sweep half.
+"""
+
+import math
+import pickle
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+import xarray as xr
+
+from tsframe.axes import check_name, describe, Value
+
+__all__ = ["Measures", "TrialLike", "check_trials", "told"]
+
+Measures: TypeAlias = dict[str, dict[str, tuple[float, ...]]]
+
+
+class Domain(Protocol):
+    """A grid of cells, as a sweep is one."""
+
+    axes: dict[str, tuple[Value, ...]]
+
+    def cell(self, number: int) -> dict[str, Value]:
+        """Give the cell with this number."""
+
+    def corners(self) -> list[int]:
+        """Give the numbers of some cells far apart."""
+
+
+class TrialLike(Protocol):
+    """What a sweep asks of a trial: a picklable value whose repr is its provenance."""
+
+    @property
+    def sharing_key(self) -> Hashable:
+        """Trials with equal keys use one data set and are cheap to train together."""
+
+    @property
+    def shape_key(self) -> Hashable:
+        """Trials with equal keys step in one batched product."""
+
+    @property
+    def flops(self) -> float:
+        """Predicted work in floating-point operations, > 0, overheads included."""
+
+    @property
+    def measures(self) -> Mapping[str, Mapping[str, tuple[float, ...]]]:
+        """Each measure and the coordinates of its inner dims; a scalar measure has none."""
+
+    @staticmethod
+    def train_together(
+        trials: Sequence[Any], device: str = "auto", threads: int | None = None
+    ) -> xr.Dataset:
+        """Train a list of trials: one row of dim ``student`` a trial, in order."""
+
+
+def told(trial: Any) -> str:
+    """Give the text that identifies a trial: its repr, without its measures if it can say so.
+
+    The attribute ``unmeasured`` of a trial, if it has one, is the same trial asked for nothing.
+    """
+    return repr(getattr(trial, "unmeasured", trial))
+
+
+def check_trials(trials: Sequence[Any], grid: Domain) -> Measures:
+    """Refuse what is no trial, cannot travel to a worker or measures something else."""
+    first = grid.cell(0)
+    for number, trial in enumerate(trials):
+        if type(trial) is not type(trials[0]) or number == 0:
+            needed = ("sharing_key", "shape_key", "flops", "measures", "train_together")
+            missing = [name for name in needed if not hasattr(trial, name)]
+            if missing:
+                hint = " Did you forget `return`?" if trial is None else ""
+                raise TypeError(
+                    f"the sweep function returned {trial!r:.80} for cell "
+                    f"{describe(grid.cell(number))}; it must return a Trial "
+                    f"(missing: {', '.join(missing)}).{hint}"
+                )
+            if number:
+                raise TypeError(
+                    f"the trial of cell {describe(first)} is a {type(trials[0]).__name__}, that of "
+                    f"{describe(grid.cell(number))} a {type(trial).__name__}; one sweep trains "
+                    "one kind of trial."
+                )
+    measures = plain_measures(trials[0].measures)
+    check_measures(grid.axes, measures)
+    for number, trial in enumerate(trials):
+        if trial.measures != measures and plain_measures(trial.measures) != measures:
+            raise ValueError(
+                f"the trials of cells {describe(first)} and {describe(grid.cell(number))} declare "
+                "different measures: "
+                + difference(measures, plain_measures(trial.measures))
+                + ". Let all cells of a sweep measure the same, at the same steps."
+            )
+        if not (math.isfinite(trial.flops) and trial.flops > 0):
+            raise ValueError(
+                f"the trial of cell {describe(grid.cell(number))} gives flops={trial.flops!r}; "
+                "its cost must be finite and > 0."
+            )
+    for number in grid.corners():
+        check_picklable(grid.cell(number), trials[number])
+    return measures
+
+
+def plain_measures(measures: Mapping[str, Mapping[str, tuple[float, ...]]]) -> Measures:
+    """Copy declared measures into plain dictionaries of tuples of floats."""
+    return {
+        name: {dim: tuple(float(value) for value in values) for dim, values in inner.items()}
+        for name, inner in measures.items()
+    }
+
+
+def difference(one: Measures, other: Measures) -> str:
+    """Say where two sets of declared measures differ first."""
+    for name in [*one, *other]:
+        if name not in one or name not in other:
+            return f"only one has '{name}'"
+        if one[name] != other[name]:
+            lengths = [{dim: len(values) for dim, values in m[name].items()} for m in (one, other)]
+            if lengths[0] != lengths[1]:
+                return f"'{name}' has inner lengths {lengths[0]} and {lengths[1]}"
+            return f"'{name}' has other coordinates along {', '.join(one[name])}"
+    return "they stand in another order"
+
+
+def check_measures(axes: Mapping[str, Any], measures: Measures) -> None:
+    """Refuse measures whose names or inner dims clash with axes, each other or the store."""
+    if not measures:
+        raise ValueError("the trials declare no measures; there would be nothing to store.")
+    inner: dict[str, tuple[str, tuple[float, ...]]] = {}
+    for name, dims in measures.items():
+        check_name("measure", name)
+        if name in axes:
+            raise ValueError(f"measure '{name}' is also an axis; rename one.")
+        for dim, values in dims.items():
+            check_name("inner dim", dim)
+            if dim in axes or dim in measures:
+                other = "an axis" if dim in axes else "a measure"
+                raise ValueError(f"inner dim '{dim}' of '{name}' is also {other}; rename one.")
+            if not values:
+                raise ValueError(f"inner dim '{dim}' of '{name}' has no values; give it some.")
+            owner, known = inner.setdefault(dim, (name, values))
+            if known != values:
+                raise ValueError(
+                    f"measures '{owner}' and '{name}' give '{dim}' lengths {len(known)} and "
+                    f"{len(values)}, or other values; name them apart."
+                )
+
+
+def check_picklable(cell: Mapping[str, Value], trial: Any) -> None:
+    """Refuse a trial that holds what no process can send: locks, files, generators."""
+    try:
+        pickle.dumps(trial)
+    except TypeError as error:
+        raise TypeError(
+            f"the trial of cell {describe(cell)} cannot be sent to workers: {error}; "
+            "let it hold plain values only."
+        ) from error
+    except (pickle.PicklingError, AttributeError):
+        return  # a class or function without an importable name: joblib sends those by value

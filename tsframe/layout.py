@@ -1,0 +1,226 @@
+"""What a store is on disk: a zarr group with one array a measure, the ledger and the coordinates.
+
+All arrays share one grid of chunks along the axes, are whole along inner dims, and end their
+codecs in crc32c; metadata is never consolidated, since a working store grows. Arrays are made and
+enlarged here and never shrunk: no chunk is ever moved or deleted. This file and those that say so
+in their first lines are the only ones that import zarr.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import zarr
+from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
+
+from tsframe.axes import Value
+from tsframe.ledger import ENTRIES
+
+__all__ = ["FORMAT", "Array", "enlarge", "open_arrays", "root_facts", "root_mark", "write_empty"]
+
+FORMAT = 1
+COORDINATES = 1024  # values in a chunk of a coordinate, or all it has at creation
+
+Array: TypeAlias = "zarr.Array[Any]"
+Spec: TypeAlias = Mapping[str, Any]
+
+
+def root_facts(path: Path) -> dict[str, Any]:
+    """Read the attributes of a store, or say why there are none.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing stands there.
+    ValueError
+        If what stands there is no store that this version reads.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"there is no store at {path}; tsframe run makes one.")
+    if path.is_file():
+        raise ValueError(f"{path} is a file; a store is a folder, e.g. stores/NAME.zarr.")
+    root = path / "zarr.json"
+    if not root.exists():
+        old = (path / ".zgroup").exists() or (path / ".zarray").exists()
+        kind = "zarr of format 2" if old else "a folder without zarr.json"
+        raise ValueError(f"{path} is {kind}, not a store of tsframe; choose another path.")
+    try:
+        facts = json.loads(root.read_text())["attributes"]
+    except (ValueError, KeyError, TypeError):
+        size = root.stat().st_size
+        raise ValueError(
+            f"{root} is not JSON of a zarr group ({size} bytes); restore it."
+        ) from None
+    if "tsframe_format" not in facts:
+        raise ValueError(f"{path} is a zarr group without tsframe_format; open it with xarray.")
+    if facts["tsframe_format"] > FORMAT:
+        raise ValueError(
+            f"{path} has format {facts['tsframe_format']}; this tsframe reads <= {FORMAT}: upgrade."
+        )
+    return dict(facts)
+
+
+def root_mark(path: Path) -> tuple[int, int, int]:
+    """Give what changes whenever the attributes of a store are written; zeros if there are none."""
+    try:
+        facts = os.stat(path / "zarr.json")
+    except OSError:
+        return 0, 0, 0
+    return facts.st_ino, facts.st_mtime_ns, facts.st_size
+
+
+def open_arrays(path: Path, facts: Mapping[str, Any], write: bool) -> dict[str, Array]:
+    """Open the measures, the ledger and the errors of a store, or say what is wrong with one.
+
+    An array may be larger than the attributes say: then the store is being grown.
+
+    Raises
+    ------
+    ValueError
+        If an array is missing, damaged or too small.
+    """
+    group = zarr.open_group(path, mode="r+" if write else "r", use_consolidated=False)
+    shape = tuple(len(values) for values in facts["spec"]["axes"].values())
+    arrays = {}
+    for name in (*facts["spec"]["measures"], "ledger", "error"):
+        try:
+            array = group.get(name)
+        except Exception as error:  # whatever a damaged zarr.json makes zarr raise
+            file = path / name / "zarr.json"
+            raise ValueError(f"{file} is not JSON of a zarr array ({error}); restore it.") from None
+        if not isinstance(array, zarr.Array):
+            raise ValueError(f"{path}: the array '{name}' is missing; restore it.")
+        if len(array.shape) < len(shape) or any(np.less(array.shape[: len(shape)], shape)):
+            raise ValueError(
+                f"{path}: the array '{name}' has shape {array.shape}, smaller than the axes "
+                f"{shape}; restore its zarr.json."
+            )
+        arrays[name] = array
+    return arrays
+
+
+def write_empty(path: Path, name: str, spec: Spec, chunk: Sequence[int]) -> None:
+    """Write all of a store but its results: measures, errors, ledger, coordinates, spec.
+
+    Parameters
+    ----------
+    path : Path
+        An empty folder.
+    name : str
+        What the store is called.
+    spec : mapping
+        What `spec_of` gives.
+    chunk : sequence of int
+        Number of cells of a whole chunk along each axis.
+    """
+    group = zarr.create_group(path, attributes={"tsframe_format": FORMAT, "name": name})
+    group.create_group("runs")
+    furnish(group, spec, {measure: 1 for measure in spec["measures"]}, chunk)
+
+
+def enlarge(path: Path, spec: Spec, since: Mapping[str, int]) -> None:
+    """Give a store the axes and measures of a larger spec; doing it again changes nothing.
+
+    The coordinates come first, then the measures and the errors, then the ledger, and last the
+    attributes of the store: until then it is a store of the smaller spec.
+
+    Parameters
+    ----------
+    path : Path
+        The store.
+    spec : mapping
+        What `spec_of` gives for the larger sweep, whose axes begin with those of the store.
+    since : mapping of str to int
+        For each new measure the number of the first run that knows it.
+    """
+    group = zarr.open_group(path, mode="r+", use_consolidated=False)
+    ledger = group["ledger"]
+    assert isinstance(ledger, zarr.Array)
+    furnish(group, spec, since, ledger.chunks[:-1])
+
+
+def furnish(group: zarr.Group, spec: Spec, since: Mapping[str, int], chunk: Sequence[int]) -> None:
+    """Make or enlarge every array of a store, then write its attributes."""
+    axes: Mapping[str, Sequence[Value]] = spec["axes"]
+    measures: Mapping[str, Mapping[str, Sequence[float]]] = spec["measures"]
+    shape = tuple(len(values) for values in axes.values())
+    inner = {dim: values for dims in measures.values() for dim, values in dims.items()}
+    for dim, values in {**axes, **inner, "entry": ENTRIES}.items():
+        write_coordinate(group, dim, values)
+
+    def make(name: str, dtype: str, lengths: Mapping[str, int], empty: object) -> Array:
+        whole = (*shape, *lengths.values())
+        array = group.get(name)
+        if isinstance(array, zarr.Array):
+            stretch(array, whole)
+            return array
+        attributes = {"since_run": since.get(name, 1)} if name in measures else {}
+        whole_chunk, dims = (*chunk, *lengths.values()), (*axes, *lengths)
+        return create(group, name, whole, whole_chunk, dtype, empty, dims, attributes)
+
+    for measure, dims in measures.items():
+        make(measure, "float64", {dim: len(values) for dim, values in dims.items()}, np.nan)
+    make("error", "string", {}, "")
+    make("ledger", "float64", {"entry": len(ENTRIES)}, 0.0)
+    now = zarr.open_group(group.store_path, mode="r+", use_consolidated=False)
+    known: Any = now.attrs.get("spec_version", 0)
+    if known < spec["version"]:  # else another process was faster, and went on from there
+        now.update_attributes(
+            {
+                "spec": {"axes": axes, "measures": measures},
+                "spec_version": spec["version"],
+                "spec_sha256": spec["fingerprint"],
+            }
+        )
+
+
+def create(
+    group: zarr.Group,
+    name: str,
+    shape: tuple[int, ...],
+    chunk: tuple[int, ...],
+    dtype: str,
+    empty: object,
+    dims: tuple[str, ...],
+    attributes: dict[str, Any],
+) -> Array:
+    """Make one array; its zarr.json is written at once or not at all."""
+    return group.create_array(
+        name,
+        shape=shape,
+        chunks=chunk,
+        dtype=dtype,
+        fill_value=empty,
+        dimension_names=dims,
+        serializer="auto" if dtype == "string" else BytesCodec(endian="little"),
+        compressors=(ZstdCodec(level=1), Crc32cCodec()),
+        chunk_key_encoding={"name": "default", "separator": "."},
+        attributes=attributes,
+    )
+
+
+def stretch(array: Array, shape: tuple[int, ...]) -> None:
+    """Enlarge an array; a length that is larger already stays, so no chunk is ever deleted."""
+    larger = tuple(max(old, new) for old, new in zip(array.shape, shape, strict=True))
+    if larger != array.shape:
+        array.resize(larger)
+
+
+def write_coordinate(group: zarr.Group, dim: str, values: Sequence[Value]) -> None:
+    """Write the values of one dim, unless what is there has more of them."""
+    kind = type(values[0])
+    dtype = {float: "float64", int: "int64", bool: "int64", str: "string"}[kind]
+    array = group.get(dim)
+    if isinstance(array, zarr.Array):
+        if array.shape[0] > len(values):
+            return
+        stretch(array, (len(values),))
+    else:
+        marks = {"dtype": "bool"} if kind is bool else {}  # xarray gives back booleans
+        chunk = (max(len(values), COORDINATES),)
+        empty = "" if kind is str else 0
+        array = create(group, dim, (len(values),), chunk, dtype, empty, (dim,), marks)
+    array[:] = np.array(values, object if kind is str else dtype)
