@@ -23,7 +23,7 @@ SCIENCE = (
 ).split()
 SWEEP = (
     "axes selection chunks ledger merging provenance contract sweep spec layout growth store rows "
-    "watching plan opening execution plots"
+    "watching plan opening execution phases plots"
 ).split()  # imports nothing of the science half
 FRONT = ["commands", "cli"]
 ORDER = [*SCIENCE, *SWEEP, *FRONT]

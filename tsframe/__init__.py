@@ -44,6 +44,7 @@ The rooms, each of which may import only what stands above it::
     plan        cells -> chunks; what a run will take, before it runs
     opening     open_store: a store as a Dataset, with what is not settled masked
     execution   run what is missing, through joblib (the only file that imports joblib)
+    phases/     phases and phase boundaries from a store: xarray in, xarray out
     plots/      phase_diagram and its siblings: xarray in, matplotlib Axes out
     commands    what the command line does
     cli         tsframe plan | run | status

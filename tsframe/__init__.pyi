@@ -1,4 +1,4 @@
-from . import plots as plots, theory as theory
+from . import phases as phases, plots as plots, theory as theory
 from .execution import CellFailed as CellFailed, run as run
 from .inputs import Gaussian as Gaussian
 from .opening import open_store as open_store

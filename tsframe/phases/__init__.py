@@ -1,0 +1,23 @@
+"""Phases and phase boundaries from the results of a sweep: xarray in, xarray out.
+
+`classify` names the phase of every cell: underfit, benign, tempered, catastrophic, or undecided.
+`boundary` gives the curve at which a measure has a level, over two axes; `crossing` the place along
+one axis, for every value of the others. `interpolation_threshold` tells where students begin to
+fit, `double_descent_peak` what stands there. Every number comes with its interval over seeds, and
+what the seeds leave open is said to be open.
+
+`tsframe.plots.phase_diagram` draws them.
+"""
+
+from tsframe.phases.boundaries import boundary, crossing
+from tsframe.phases.peaks import double_descent_peak, interpolation_threshold
+from tsframe.phases.taxonomy import classify, Phase
+
+__all__ = [
+    "Phase",
+    "boundary",
+    "classify",
+    "crossing",
+    "double_descent_peak",
+    "interpolation_threshold",
+]
