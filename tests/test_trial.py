@@ -13,9 +13,10 @@ from tsframe.spectra import Isotropic, Sloppy
 from tsframe.students.mlp import MLP
 from tsframe.teachers import LinearTeacher, Teacher
 from tsframe.training.adam import Adam
+from tsframe.training.schedules import log_steps
 from tsframe.training.sgd import SGD
 from tsframe.training.stopping import ZeroTrainError
-from tsframe.trial import log_steps, train, Trial
+from tsframe.trial import train, Trial
 
 
 def trial(**changes):
@@ -300,8 +301,8 @@ def test_steps_of_a_log_scale_are_ascending_and_end_at_the_budget():
         (dict(curve_steps=(3, 1)), "curve_steps must be ascending integers >= 0"),
         (dict(curve_steps=(0, 61)), "curve_steps must not pass max_steps=60; got 61."),
         (dict(precision="bf16"), "precision must be one of float32, float64"),
-        (dict(student=5), "student must be MLP; got 5."),
-        (dict(training="sgd"), "training must be SGD or Adam; got 'sgd'."),
+        (dict(student=5), "student must be MLP or Linear or RandomFeatures or Kernel; got 5."),
+        (dict(training="sgd"), "training must be SGD or Adam or Ridge; got 'sgd'."),
         (dict(inputs=np.zeros(3)), "inputs must be Gaussian"),
         (dict(teacher=MLP(3)), "teacher must be Teacher or LinearTeacher"),
     ],

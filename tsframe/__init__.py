@@ -21,10 +21,11 @@ The rooms, each of which may import only what stands above it::
     teachers    functions that label: a network, a linear map; drawn from a seed, then frozen
     samples     the train and test arrays of one task, label noise included
     theory/     exact predictions: ridge, random features, ranks, kernels, dynamics, bounds
-    students/   networks, their initializations, and stacks of many of them
+    students/   networks and stacks of them; linear students, random features, kernels
     training/   the batched engine: backward pass, optimizers, stopping rules, routes of products
     measures/   errors and norms of a stack of students
     batch       draw, seat, train and measure the students of one stack
+    solving/    students that are solved exactly: least norm, ridge, kernel ridge
     trial       Trial: every number that decides a result; train(trials) -> xarray.Dataset
     --- below this line nothing knows torch ---
     axes        what may be a value on an axis

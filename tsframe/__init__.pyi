@@ -19,13 +19,24 @@ from .students.initializations import (
     LeCun1998 as LeCun1998,
     TorchDefault as TorchDefault,
 )
+from .students.kernel import (
+    Kernel as Kernel,
+    Laplace as Laplace,
+    NNGP as NNGP,
+    NTK as NTK,
+    RBF as RBF,
+)
+from .students.linear import Linear as Linear
 from .students.mlp import MLP as MLP
+from .students.random_features import RandomFeatures as RandomFeatures
 from .sweep import Sweep as Sweep
 from .teachers import LinearTeacher as LinearTeacher, Teacher as Teacher
 from .training.adam import Adam as Adam
+from .training.ridge import Ridge as Ridge
 from .training.schedules import (
     Constant as Constant,
     Cosine as Cosine,
+    log_steps as log_steps,
     StepDecay as StepDecay,
 )
 from .training.sgd import SGD as SGD
@@ -33,4 +44,4 @@ from .training.stopping import (
     TrainLossBelow as TrainLossBelow,
     ZeroTrainError as ZeroTrainError,
 )
-from .trial import log_steps as log_steps, train as train, Trial as Trial
+from .trial import train as train, Trial as Trial

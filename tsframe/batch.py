@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from tsframe.inputs import Gaussian
+from tsframe.measures.classes import class_measures
 from tsframe.measures.errors import errors, is_interpolated
 from tsframe.measures.norms import distance, weight_norm
 from tsframe.samples import draw_samples, Samples
@@ -148,9 +149,7 @@ def train_batch(
     fitted = is_interpolated(rows["train_error"], targets, first.objective) & ~snapshot.diverged
     rows["interpolated"] = fitted.astype(float)
     if first.objective.classes is not None:
-        rows["class_perplexity"] = np.array([s.perplexity for s in samples])
-        frequent = [np.bincount(s.y_test).max() / first.n_test for s in samples]
-        rows["majority_error"] = 1.0 - np.array(frequent)
+        rows |= class_measures(samples)
     if first.curve_steps:
         for curve, name in zip(curves, MEASURES_OVER_STEPS, strict=True):
             rows[f"{name}_curve"] = curve

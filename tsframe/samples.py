@@ -15,7 +15,7 @@ from tsframe.inputs import Gaussian
 from tsframe.streams import stream
 from tsframe.teachers import class_perplexity, LinearTeacher, Teacher
 
-__all__ = ["Samples", "draw_samples"]
+__all__ = ["Labels", "Samples", "draw_samples"]
 
 Labels: TypeAlias = NDArray[np.int64] | NDArray[np.float64]  # of classes, or of numbers
 

@@ -187,10 +187,11 @@ class DrawnTeacher:
 
 @dataclass(frozen=True)
 class LinearTeacher:
-    """A linear map to a number, y = x . theta, with theta uniform on a sphere.
+    """A linear map to a number, y = x . theta, with theta uniform on a sphere, or of given shape.
 
     In the eigenbasis of the inputs theta is uniform, so its power is the same on every mode in the
-    mean, and y has variance norm^2 * trace / dim in the mean.
+    mean, and y has variance norm^2 * trace / dim in the mean: over seeds, the target of
+    `tsframe.theory.ridge` with coefficients norm / sqrt(dim).
 
     Parameters
     ----------
@@ -199,6 +200,10 @@ class LinearTeacher:
     noise : float
         Standard deviation (not the variance) of the Gaussian noise added to training labels, >= 0;
         test labels have none.
+    coefficients : tuple of float, optional
+        Shape of theta in the eigenbasis of the inputs, largest eigenvalue first, one number a mode;
+        an array or a list is kept as a tuple. theta has their direction, the same at every seed,
+        and the length `norm`. By default it is drawn.
 
     Raises
     ------
@@ -215,10 +220,25 @@ class LinearTeacher:
 
     norm: float = 1.0
     noise: float = 0.0
+    coefficients: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "norm", _real("norm", self.norm, "Use 0 for pure noise."))
         object.__setattr__(self, "noise", _real("noise", self.noise, "Use 0 for exact labels."))
+        if self.coefficients is None:
+            return
+        values = np.asarray(self.coefficients)
+        if values.ndim != 1 or values.dtype.kind not in "fiu":
+            raise TypeError(
+                "coefficients must be a tuple of numbers, one a mode of the inputs; got "
+                f"coefficients={self.coefficients!r:.80}. Leave them out to draw them."
+            )
+        if not np.isfinite(values).all() or not values.any():
+            raise ValueError(
+                "coefficients must be finite and not all zero, for they give the direction of "
+                f"theta; got coefficients={self.coefficients!r:.80}. Use norm=0 for pure noise."
+            )
+        object.__setattr__(self, "coefficients", tuple(values.astype(float).tolist()))
 
     @property
     def outputs(self) -> int:
@@ -245,9 +265,27 @@ class LinearTeacher:
         DrawnLinearTeacher
             The function from inputs to labels.
         """
-        direction = stream(seed, "teacher").standard_normal(inputs.dim)
+        self.check_dim(inputs.dim)
+        if self.coefficients is None:
+            direction = stream(seed, "teacher").standard_normal(inputs.dim)
+        else:
+            direction = np.array(self.coefficients)
         theta = self.norm / np.linalg.norm(direction) * direction
         return DrawnLinearTeacher(inputs.basis(seed) @ theta)
+
+    def check_dim(self, dim: int) -> None:
+        """Refuse inputs of another dimension than the coefficients, e.g. while a trial is built.
+
+        Raises
+        ------
+        ValueError
+            If there are coefficients, and not one a mode.
+        """
+        if self.coefficients is not None and len(self.coefficients) != dim:
+            raise ValueError(
+                f"coefficients must be one a mode of the inputs; got {len(self.coefficients)} "
+                f"coefficients with dim={dim}. Leave them out to draw them."
+            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,9 +7,11 @@ costs, what it will measure).
 
 import contextlib
 import threading
+from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from concurrent.futures import as_completed, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -21,10 +23,22 @@ from tsframe.batch import (
     MEASURES_OF_CLASSES,
     MEASURES_OVER_STEPS,
     PRECISIONS,
+    Task,
     train_batch,
 )
 from tsframe.inputs import Gaussian
+from tsframe.solving.cost import work, working_set
+from tsframe.solving.exact import (
+    check_solvable,
+    EXACT_MEASURES,
+    ExactTask,
+    Solvable,
+    solve_students,
+)
+from tsframe.students.kernel import Kernel
+from tsframe.students.linear import Linear
 from tsframe.students.mlp import MLP
+from tsframe.students.random_features import RandomFeatures
 from tsframe.teachers import LinearTeacher, Teacher
 from tsframe.training.adam import Adam
 from tsframe.training.batching import stacks_of
@@ -37,35 +51,12 @@ from tsframe.training.devices import (
 )
 from tsframe.training.losses import LOSSES, Objective
 from tsframe.training.products import product_route, Route
+from tsframe.training.ridge import Ridge
 from tsframe.training.sgd import SGD
 
-__all__ = ["Trial", "log_steps", "train"]
+__all__ = ["Trial", "train"]
 
 OVERHEAD = 3.5e6  # of one step of one student, in floating-point operations done in the same time
-
-
-def log_steps(max_steps: int, count: int = 30) -> tuple[int, ...]:
-    """Give steps from 0 to `max_steps`, evenly spaced on a log scale, for `Trial.curve_steps`.
-
-    Parameters
-    ----------
-    max_steps : int
-        Last step.
-    count : int
-        Upper bound on the number of steps; small ones coincide.
-
-    Returns
-    -------
-    tuple of int
-        Ascending, without repetitions.
-
-    Examples
-    --------
-    >>> log_steps(1000, count=4)
-    (0, 1, 32, 1000)
-    """
-    spaced = np.rint(np.geomspace(1, max_steps, count - 1)).astype(int).tolist()
-    return (0, *sorted(set(spaced)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,10 +69,10 @@ class Trial:
         Law of the inputs.
     teacher : Teacher or LinearTeacher
         Labels them.
-    student : MLP
+    student : MLP, Linear, RandomFeatures or Kernel
         Learns them.
-    training : SGD or Adam
-        How.
+    training : SGD, Adam or Ridge
+        How: an MLP takes steps, the others are solved exactly by Ridge.
     n_train, n_test : int
         Sizes of the two samples, >= 1.
     label_noise : float
@@ -90,14 +81,15 @@ class Trial:
         optimal.
     loss : str or None
         ``"cross_entropy"`` or ``"mse"``; None takes cross-entropy for classes and mse for
-        regression.
+        regression, and always mse for `Ridge`.
     curve_steps : tuple of int
         Steps at which errors and losses are kept as curves; see `log_steps`. A student that stopped
         keeps the values it stopped with.
     seed : int
         Of every random number, >= 0.
-    precision : str
-        ``"float32"`` (IEEE) or ``"float64"``.
+    precision : str or None
+        ``"float32"`` (IEEE) or ``"float64"``; None takes float64 for `Ridge`, which allows no
+        other, and else float32.
 
     Raises
     ------
@@ -107,22 +99,22 @@ class Trial:
 
     inputs: Gaussian
     teacher: Teacher | LinearTeacher
-    student: MLP
-    training: SGD | Adam
+    student: MLP | Solvable
+    training: SGD | Adam | Ridge
     n_train: int
     n_test: int
     label_noise: float = 0.0
     loss: str | None = None
     curve_steps: tuple[int, ...] = ()
     seed: int = 0
-    precision: str = "float32"
+    precision: str | None = None
 
     def __post_init__(self) -> None:
         kinds_of: dict[str, tuple[type, ...]] = {
             "inputs": (Gaussian,),
             "teacher": (Teacher, LinearTeacher),
-            "student": (MLP,),
-            "training": (SGD, Adam),
+            "student": (MLP, Linear, RandomFeatures, Kernel),
+            "training": (SGD, Adam, Ridge),
         }
         for name, kinds in kinds_of.items():
             if not isinstance(getattr(self, name), kinds):
@@ -146,34 +138,41 @@ class Trial:
                 f"label_noise redraws classes, and a {type(self.teacher).__name__} has none; got "
                 f"label_noise={self.label_noise}. Use LinearTeacher(noise=...) instead."
             )
+        if isinstance(self.teacher, LinearTeacher):
+            self.teacher.check_dim(self.inputs.dim)
         if self.loss is None:
-            object.__setattr__(self, "loss", LOSSES[0] if self.teacher.classes else LOSSES[1])
+            entropy = self.teacher.classes is not None and not self.exact
+            object.__setattr__(self, "loss", LOSSES[0] if entropy else LOSSES[1])
         if self.loss not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}; got loss={self.loss!r}.")
         if self.loss == "cross_entropy" and self.teacher.classes is None:
             raise ValueError(
                 "cross_entropy needs classes, and a LinearTeacher has none. Use loss='mse'."
             )
-        batch_size = self.training.batch_size
+        if self.precision is None:
+            object.__setattr__(self, "precision", "float64" if self.exact else "float32")
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"precision must be one of {', '.join(PRECISIONS)}; "
+                f"got precision={self.precision!r}."
+            )
+        check_solvable(self.student, self.training, self.loss, self.precision, self.curve_steps)
+        object.__setattr__(self, "curve_steps", tuple(int(step) for step in self.curve_steps))
+        if not isinstance(self.training, Ridge):
+            self._check_steps(self.training)
+
+    def _check_steps(self, training: SGD | Adam) -> None:
+        batch_size, steps = training.batch_size, self.curve_steps
         if batch_size is not None and batch_size > self.n_train:
             raise ValueError(
                 f"batch_size must be at most n_train={self.n_train}; got batch_size={batch_size}. "
                 "Use batch_size=None for full batch."
             )
-        steps = tuple(int(step) for step in self.curve_steps)
         if list(steps) != sorted(set(steps)) or (steps and steps[0] < 0):
+            raise ValueError(f"curve_steps must be ascending integers >= 0; got {steps!r}.")
+        if steps and steps[-1] > training.max_steps:
             raise ValueError(
-                f"curve_steps must be ascending integers >= 0; got {self.curve_steps!r}."
-            )
-        if steps and steps[-1] > self.training.max_steps:
-            raise ValueError(
-                f"curve_steps must not pass max_steps={self.training.max_steps}; got {steps[-1]}."
-            )
-        object.__setattr__(self, "curve_steps", steps)
-        if self.precision not in PRECISIONS:
-            raise ValueError(
-                f"precision must be one of {', '.join(PRECISIONS)}; "
-                f"got precision={self.precision!r}."
+                f"curve_steps must not pass max_steps={training.max_steps}; got {steps[-1]}."
             )
 
     @property
@@ -188,15 +187,19 @@ class Trial:
         return (self.inputs, self.n_train, self.n_test, self.seed)
 
     @property
+    def exact(self) -> bool:
+        """Whether the student is solved for, instead of trained step by step."""
+        return isinstance(self.training, Ridge)
+
+    @property
     def step_key(self) -> Hashable:
         """What decides the form of one step: trials with equal keys can step together."""
+        task = (self.inputs.dim, self.teacher.outputs, self.objective, self.n_train, self.n_test)
+        if isinstance(self.training, Ridge):
+            return (*task, self.student)
         return (
-            self.inputs.dim,
-            self.teacher.outputs,
-            self.objective,
-            self.n_train,
-            self.n_test,
-            self.student.activation,
+            *task,
+            self._network.activation,
             replace(self.training, lr=1.0),
             self.curve_steps,
             self.precision,
@@ -205,12 +208,15 @@ class Trial:
     @property
     def shape_key(self) -> Hashable:
         """The step key with the shape of the student."""
-        return (self.step_key, self.student.width, self.student.depth)
+        if self.exact:
+            return self.step_key
+        return (self.step_key, self._network.width, self._network.depth)
 
     @property
     def measures(self) -> dict[str, dict[str, tuple[float, ...]]]:
         """Names of what will be measured, each with its inner dims and their coordinates."""
-        names = MEASURES + (MEASURES_OF_CLASSES if self.teacher.classes else ())
+        of_classes = MEASURES_OF_CLASSES if self.teacher.classes else ()
+        names = (*(EXACT_MEASURES if self.exact else MEASURES), *of_classes)
         declared: dict[str, dict[str, tuple[float, ...]]] = {name: {} for name in names}
         if self.curve_steps:
             steps = {"step": tuple(float(step) for step in self.curve_steps)}
@@ -225,26 +231,32 @@ class Trial:
     @property
     def flops(self) -> float:
         """Predicted work, in floating-point operations, if the whole budget of steps is used."""
-        shapes = self.student.layer_shapes(self.inputs.dim, self.teacher.outputs)
+        if isinstance(self.training, Ridge):
+            return work(cast(ExactTask, self))
+        shapes = self._network.layer_shapes(self.inputs.dim, self.teacher.outputs)
         weights = sum(after * before for after, before in shapes)
         first = shapes[0][0] * shapes[0][1]
-        step = 2.0 * self._batch_size * (3 * weights - first) + OVERHEAD
+        step = 2.0 * (self.training.batch_size or self.n_train) * (3 * weights - first) + OVERHEAD
         looks = 1 + len(self.curve_steps)
         if self.training.stop is not None:
             looks += self.training.max_steps // self.training.stop.check_every
         return self.training.max_steps * step + looks * 2.0 * weights * (self.n_train + self.n_test)
 
     @property
-    def _batch_size(self) -> int:
-        return self.training.batch_size or self.n_train
+    def _network(self) -> MLP:
+        assert isinstance(self.student, MLP)  # checked when the trial was built
+        return self.student
 
     @property
     def _bytes(self) -> float:
         """Working set in the engine: weights, their memory, and hidden values of one step."""
-        shapes = self.student.layer_shapes(self.inputs.dim, self.teacher.outputs)
+        if isinstance(self.training, Ridge):
+            return working_set(cast(ExactTask, self))
+        shapes = self._network.layer_shapes(self.inputs.dim, self.teacher.outputs)
         copies = 2 if isinstance(self.training, SGD) else 4
         weights = sum(after * (before + 1) for after, before in shapes)
-        values = 4 * sum(after for after, _ in shapes) * self._batch_size
+        values = 4 * sum(after for after, _ in shapes) * (self.training.batch_size or self.n_train)
+        assert self.precision is not None
         return PRECISIONS[self.precision].itemsize * float(copies * weights + values)
 
     @staticmethod
@@ -276,8 +288,10 @@ def train(trials: Sequence[Trial], device: str = "auto", threads: int | None = N
         ``steps`` (optimizer steps done), ``interpolated``, ``weight_norm``, ``distance_from_init``,
         ``diverged``; for classes ``class_perplexity`` and ``majority_error`` (test error of always
         naming the most frequent class); with `curve_steps`, ``train_error_curve`` and so on over
-        dim ``step``. Attributes tell device, precision and route of the products. On the CPU a
-        student's numbers do not depend on the other trials, to the bit.
+        dim ``step``. Students solved by `Ridge` have no ``steps`` and no ``distance_from_init``,
+        but the ``rank`` they used and the ``condition`` of their system; they are solved on the
+        CPU, by LAPACK, whatever the device. Attributes tell device, precision and route of the
+        products. On the CPU a student's numbers do not depend on the other trials, to the bit.
 
     Raises
     ------
@@ -306,23 +320,31 @@ def train(trials: Sequence[Trial], device: str = "auto", threads: int | None = N
         with threadpool_limits(1, user_api="blas"), contextlib.ExitStack() as settings:
             routes = {
                 precision: settings.enter_context(product_route(where, PRECISIONS[precision]))
-                for precision in sorted({trial.precision for trial in trials})
+                for precision in sorted({str(t.precision) for t in trials if not t.exact})
             }
             jobs = {}
             for stack in _stacks(trials, routes, where, threads):
-                mine = [trials[k] for k in stack]
+                mine = cast(list[Task], [trials[k] for k in stack])
                 route = routes[mine[0].precision]
                 jobs[pool.submit(train_batch, mine, where, route, interrupted.is_set)] = stack
+            data_sets = defaultdict(list)  # exact students of one share features and factors
+            for k in (k for k, trial in enumerate(trials) if trial.exact):
+                data_sets[trials[k].sharing_key, trials[k].objective].append(k)
+            for data_set in data_sets.values():
+                solved = cast(list[ExactTask], [trials[k] for k in data_set])
+                jobs[pool.submit(solve_students, solved, interrupted.is_set)] = data_set
             for job in as_completed(jobs):
                 _write_rows(result, jobs[job], job.result(), trials[jobs[job][0]].curve_steps)
     finally:
         interrupted.set()
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(found_threads)  # threads that start later would inherit ours
+    names = {route.name for route in routes.values()}
+    names |= {"lapack"} if any(trial.exact for trial in trials) else set()
     result.attrs = {
         "device": device_name(where),
-        "precision": ", ".join(routes),
-        "products": ", ".join(sorted({route.name for route in routes.values()})),
+        "precision": ", ".join(sorted({str(trial.precision) for trial in trials})),
+        "products": ", ".join(sorted(names)),
         "torch": str(torch.__version__),
     }
     return result
@@ -332,17 +354,20 @@ def _stacks(
     trials: list[Trial], routes: dict[str, Route], device: torch.device, threads: int
 ) -> list[list[int]]:
     """Split trials into stacks, so that no result depends on how."""
-    sizes = [trial._bytes for trial in trials]
-    shared = [routes[trial.precision].rows_independent for trial in trials]
-    return stacks_of(
-        [trial.step_key for trial in trials],
+    stepping = [k for k, trial in enumerate(trials) if not trial.exact]
+    some = [trials[k] for k in stepping]
+    sizes = [trial._bytes for trial in some]
+    shared = [routes[str(trial.precision)].rows_independent for trial in some]
+    stacks = stacks_of(
+        [trial.step_key for trial in some],
         # Where rows of a product depend on each other, every student is a group of its own, and
         # only students of one shape make a stack.
-        [(trial.sharing_key, None if shared[k] else k) for k, trial in enumerate(trials)],
-        [(trial.student.width, trial.student.depth) for trial in trials],
+        [(trial.sharing_key, None if shared[k] else k) for k, trial in enumerate(some)],
+        [(trial._network.width, trial._network.depth) for trial in some],
         sizes,
         stack_bytes(device, threads, sum(sizes)),
     )
+    return [[stepping[k] for k in stack] for stack in stacks]
 
 
 def _write_rows(

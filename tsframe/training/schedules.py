@@ -1,9 +1,11 @@
-"""Learning-rate schedules: a factor on the learning rate as a function of the step."""
+"""Schedules: the learning rate as a function of the step, and the steps to look at."""
 
 import math
 from dataclasses import dataclass
 
-__all__ = ["Constant", "Cosine", "Schedule", "StepDecay"]
+import numpy as np
+
+__all__ = ["Constant", "Cosine", "Schedule", "StepDecay", "log_steps"]
 
 
 @dataclass(frozen=True)
@@ -71,3 +73,27 @@ class StepDecay:
 
 
 Schedule = Constant | Cosine | StepDecay
+
+
+def log_steps(max_steps: int, count: int = 30) -> tuple[int, ...]:
+    """Give steps from 0 to `max_steps`, evenly spaced on a log scale, for `Trial.curve_steps`.
+
+    Parameters
+    ----------
+    max_steps : int
+        Last step.
+    count : int
+        Upper bound on the number of steps; small ones coincide.
+
+    Returns
+    -------
+    tuple of int
+        Ascending, without repetitions.
+
+    Examples
+    --------
+    >>> log_steps(1000, count=4)
+    (0, 1, 32, 1000)
+    """
+    spaced = np.rint(np.geomspace(1, max_steps, count - 1)).astype(int).tolist()
+    return (0, *sorted(set(spaced)))

@@ -1,0 +1,1 @@
+"""Students solved exactly, in float64, with what the conditioning of their data allows."""
