@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import threading
@@ -388,3 +389,10 @@ def test_attributes_that_fell_behind_are_brought_up(path: Path, sweep: Sweep) ->
     (path / "zarr.json").write_bytes(old)  # as by a process that stalled while it helped growing
     assert right(path, sweep)
     assert run(larger, path, n_jobs=1).identical(after)
+    array = json.loads((path / "ledger" / "zarr.json").read_text())
+    array["shape"][0] = 3
+    (path / "ledger" / "zarr.json").write_text(json.dumps(array))
+    with pytest.raises(ValueError, match=r"'ledger' has shape \(3, 3, 6\), smaller than the axes"):
+        open_store(path)
+    Store.open(path)
+    assert open_store(path).identical(after)

@@ -7,14 +7,17 @@ in their first lines are the only ones that import zarr.
 """
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import zarr
 from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
+from zarr.errors import ContainsArrayError
 
 from tsframe.axes import Value
 from tsframe.ledger import ENTRIES
@@ -52,7 +55,7 @@ def root_facts(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         size = root.stat().st_size
         raise ValueError(
-            f"{root} is not JSON of a zarr group ({size} bytes); restore it."
+            f"{root} is not JSON of a zarr group ({size} bytes); tsframe repair rebuilds it."
         ) from None
     if "tsframe_format" not in facts:
         raise ValueError(f"{path} is a zarr group without tsframe_format; open it with xarray.")
@@ -90,13 +93,17 @@ def open_arrays(path: Path, facts: Mapping[str, Any], write: bool) -> dict[str, 
             array = group.get(name)
         except Exception as error:  # whatever a damaged zarr.json makes zarr raise
             file = path / name / "zarr.json"
-            raise ValueError(f"{file} is not JSON of a zarr array ({error}); restore it.") from None
+            raise ValueError(
+                f"{file} is not JSON of a zarr array ({error}); tsframe repair rebuilds it."
+            ) from None
         if not isinstance(array, zarr.Array):
-            raise ValueError(f"{path}: the array '{name}' is missing; restore it.")
+            raise ValueError(f"{path}: the array '{name}' is missing; tsframe repair rebuilds it.")
+        if write and len(array.shape) >= len(shape):  # a process that stalled while it helped the
+            stretch(array, (*shape, *array.shape[len(shape) :]))  # store to grow may have shrunk it
         if len(array.shape) < len(shape) or any(np.less(array.shape[: len(shape)], shape)):
             raise ValueError(
                 f"{path}: the array '{name}' has shape {array.shape}, smaller than the axes "
-                f"{shape}; restore its zarr.json."
+                f"{shape}; tsframe repair rebuilds its zarr.json."
             )
         arrays[name] = array
     return arrays
@@ -144,62 +151,110 @@ def enlarge(path: Path, spec: Spec, since: Mapping[str, int]) -> None:
 
 def furnish(group: zarr.Group, spec: Spec, since: Mapping[str, int], chunk: Sequence[int]) -> None:
     """Make or enlarge every array of a store, then write its attributes."""
-    axes: Mapping[str, Sequence[Value]] = spec["axes"]
-    measures: Mapping[str, Mapping[str, Sequence[float]]] = spec["measures"]
-    shape = tuple(len(values) for values in axes.values())
-    inner = {dim: values for dims in measures.values() for dim, values in dims.items()}
-    for dim, values in {**axes, **inner, "entry": ENTRIES}.items():
-        write_coordinate(group, dim, values)
-
-    def make(name: str, dtype: str, lengths: Mapping[str, int], empty: object) -> Array:
-        whole = (*shape, *lengths.values())
+    values = coordinates(spec)
+    for name, form in forms(spec, since, chunk).items():
         array = group.get(name)
-        if isinstance(array, zarr.Array):
-            stretch(array, whole)
-            return array
-        attributes = {"since_run": since.get(name, 1)} if name in measures else {}
-        whole_chunk, dims = (*chunk, *lengths.values()), (*axes, *lengths)
-        return create(group, name, whole, whole_chunk, dtype, empty, dims, attributes)
-
-    for measure, dims in measures.items():
-        make(measure, "float64", {dim: len(values) for dim, values in dims.items()}, np.nan)
-    make("error", "string", {}, "")
-    make("ledger", "float64", {"entry": len(ENTRIES)}, 0.0)
+        if not isinstance(array, zarr.Array):
+            array = create(group, name, form)
+        if name in values and array.shape[0] > form.shape[0]:
+            continue  # another process went on from here
+        stretch(array, form.shape)
+        if name in values:
+            array[:] = np.array(values[name], object if form.dtype == "string" else form.dtype)
     now = zarr.open_group(group.store_path, mode="r+", use_consolidated=False)
     known: Any = now.attrs.get("spec_version", 0)
-    if known < spec["version"]:  # else another process was faster, and went on from there
-        now.update_attributes(
-            {
-                "spec": {"axes": axes, "measures": measures},
-                "spec_version": spec["version"],
-                "spec_sha256": spec["fingerprint"],
-            }
+    if known < spec["version"]:  # else another process was faster
+        now.update_attributes(attributes(spec))
+
+
+def attributes(spec: Spec) -> dict[str, Any]:
+    """Give the attributes of a store that come from its spec."""
+    return {
+        "spec": {"axes": spec["axes"], "measures": spec["measures"]},
+        "spec_version": spec["version"],
+        "spec_sha256": spec["fingerprint"],
+    }
+
+
+def coordinates(spec: Spec) -> dict[str, Sequence[Value]]:
+    """Give the values of every dim: the axes, the inner dims, the entries of the ledger."""
+    inner = {dim: values for dims in spec["measures"].values() for dim, values in dims.items()}
+    return {**spec["axes"], **inner, "entry": ENTRIES}
+
+
+@dataclass(frozen=True)
+class Form:
+    """What one array of a store is like.
+
+    Parameters
+    ----------
+    shape, chunk : tuple of int
+        Its lengths, and those of a whole chunk.
+    dtype : str
+        As zarr names it.
+    empty : object
+        Its fill value.
+    dims : tuple of str
+        Their names.
+    attributes : dict
+        What else it says of itself.
+    """
+
+    shape: tuple[int, ...]
+    chunk: tuple[int, ...]
+    dtype: str
+    empty: Any
+    dims: tuple[str, ...]
+    attributes: Mapping[str, Any]
+
+
+def forms(spec: Spec, since: Mapping[str, int], chunk: Sequence[int]) -> dict[str, Form]:
+    """Give the form of every array of a store, in the order in which they are written."""
+    axes = tuple(spec["axes"])
+    shape = tuple(len(values) for values in spec["axes"].values())
+    found = {}
+    for dim, values in coordinates(spec).items():
+        kind = type(values[0])
+        dtype = {float: "float64", int: "int64", bool: "int64", str: "string"}[kind]
+        marks = {"dtype": "bool"} if kind is bool else {}  # xarray gives back booleans
+        length = (max(len(values), COORDINATES),)
+        empty = "" if kind is str else 0
+        found[dim] = Form((len(values),), length, dtype, empty, (dim,), marks)
+    lengths = {
+        name: {dim: len(values) for dim, values in dims.items()}
+        for name, dims in spec["measures"].items()
+    }
+    for name, inner in {**lengths, "error": {}, "ledger": {"entry": len(ENTRIES)}}.items():
+        found[name] = Form(
+            (*shape, *inner.values()),
+            (*chunk, *inner.values()),
+            "string" if name == "error" else "float64",
+            {"error": "", "ledger": 0.0}.get(name, math.nan),
+            (*axes, *inner),
+            {"since_run": since.get(name, 1)} if name in lengths else {},
         )
+    return found
 
 
-def create(
-    group: zarr.Group,
-    name: str,
-    shape: tuple[int, ...],
-    chunk: tuple[int, ...],
-    dtype: str,
-    empty: object,
-    dims: tuple[str, ...],
-    attributes: dict[str, Any],
-) -> Array:
+def create(group: zarr.Group, name: str, form: Form) -> Array:
     """Make one array; its zarr.json is written at once or not at all."""
-    return group.create_array(
-        name,
-        shape=shape,
-        chunks=chunk,
-        dtype=dtype,
-        fill_value=empty,
-        dimension_names=dims,
-        serializer="auto" if dtype == "string" else BytesCodec(endian="little"),
-        compressors=(ZstdCodec(level=1), Crc32cCodec()),
-        chunk_key_encoding={"name": "default", "separator": "."},
-        attributes=attributes,
-    )
+    try:
+        return group.create_array(
+            name,
+            shape=form.shape,
+            chunks=form.chunk,
+            dtype=form.dtype,
+            fill_value=form.empty,
+            dimension_names=form.dims,
+            serializer="auto" if form.dtype == "string" else BytesCodec(endian="little"),
+            compressors=(ZstdCodec(level=1), Crc32cCodec()),
+            chunk_key_encoding={"name": "default", "separator": "."},
+            attributes=dict(form.attributes),
+        )
+    except ContainsArrayError:  # another process was faster
+        array = group[name]
+        assert isinstance(array, zarr.Array)
+        return array
 
 
 def stretch(array: Array, shape: tuple[int, ...]) -> None:
@@ -207,20 +262,3 @@ def stretch(array: Array, shape: tuple[int, ...]) -> None:
     larger = tuple(max(old, new) for old, new in zip(array.shape, shape, strict=True))
     if larger != array.shape:
         array.resize(larger)
-
-
-def write_coordinate(group: zarr.Group, dim: str, values: Sequence[Value]) -> None:
-    """Write the values of one dim, unless what is there has more of them."""
-    kind = type(values[0])
-    dtype = {float: "float64", int: "int64", bool: "int64", str: "string"}[kind]
-    array = group.get(dim)
-    if isinstance(array, zarr.Array):
-        if array.shape[0] > len(values):
-            return
-        stretch(array, (len(values),))
-    else:
-        marks = {"dtype": "bool"} if kind is bool else {}  # xarray gives back booleans
-        chunk = (max(len(values), COORDINATES),)
-        empty = "" if kind is str else 0
-        array = create(group, dim, (len(values),), chunk, dtype, empty, (dim,), marks)
-    array[:] = np.array(values, object if kind is str else dtype)
