@@ -15,12 +15,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from tsframe.phases.fields import field, finer, hats, in_halves
 from tsframe.phases.scales import natural
-from tsframe.phases.seeds import Floats, Labeled, prepare, resampled, spread, student
+from tsframe.phases.seeds import Floats, Labeled, prepare
 
-__all__ = ["boundary", "crossing", "hats"]
-
-FINER = 8  # places looked at between two values of an axis
+__all__ = ["alone", "boundary", "crossing", "level_curve"]
 
 
 def boundary(
@@ -82,7 +81,7 @@ def boundary(
     True
     """
     dataset = prepare(data, value, (x, y), "boundary")
-    array = alone(dataset[value], (x, y), "boundary")
+    array = alone(dataset[value], ("seed", y, x), "boundary")
     for dim in (x, y):
         if array.sizes[dim] < 2:
             raise ValueError(
@@ -93,32 +92,23 @@ def boundary(
     nodes_x, nodes_y = scale_x(array[x].values), scale_y(array[y].values)
     fine_x, fine_y = finer(nodes_x), finer(nodes_y)
     hat_x, hat_y = hats(nodes_x, fine_x), hats(nodes_y, fine_y)
-    mean, half = field(array.values, hat_y, hat_x, confidence, resamples, rng)
-
-    lines = contourpy.contour_generator(
-        fine_x, fine_y, np.ma.masked_invalid(mean), line_type=contourpy.LineType.Separate
-    ).lines(level)
+    mean, half = field(array.values, (nodes_y, nodes_x), (hat_y, hat_x), confidence, resamples, rng)
     band = contourpy.contour_generator(
         fine_x,
         fine_y,
         np.ma.masked_invalid(in_halves(mean, half, level)),
         fill_type=contourpy.FillType.OuterOffset,
     ).filled(-1.0, 1.0)
-    filled, offsets = band[0], band[1]
-    points = [np.asarray(line) for line in lines]
     rings = [
         np.asarray(outer)[start:stop]
-        for outer, bounds in zip(filled, offsets, strict=True)
+        for outer, bounds in zip(band[0], band[1], strict=True)
         for start, stop in pairwise(np.asarray(bounds).tolist())
     ]
-    vertices = np.concatenate([np.empty((0, 2)), *points])
     corners = np.concatenate([np.empty((0, 2)), *rings])
     lost = int((~np.isfinite(array.values)).sum())
     return xr.Dataset(
         {
-            x: ("point", scale_x.inverse(vertices[:, 0]), array[x].attrs),
-            y: ("point", scale_y.inverse(vertices[:, 1]), array[y].attrs),
-            "curve": ("point", np.repeat(np.arange(len(points)), [len(p) for p in points])),
+            **curves(array, x, y, (fine_x, fine_y), mean, level),
             f"{x}_band": ("corner", scale_x.inverse(corners[:, 0])),
             f"{y}_band": ("corner", scale_y.inverse(corners[:, 1])),
             "ring": ("corner", np.repeat(np.arange(len(rings)), [len(r) for r in rings])),
@@ -131,6 +121,65 @@ def boundary(
             "missing": f"{lost} of {array.size} students have no result",
         },
     )
+
+
+def level_curve(array: xr.DataArray, x: str, y: str, level: float) -> xr.Dataset:
+    """Draw where an array without seeds has a level, e.g. a prediction of theory, as data.
+
+    Parameters
+    ----------
+    array : DataArray
+        Over `x` and `y`, ascending or not; other dims must have one value.
+    x, y : str
+        Dims of numbers that span the picture.
+    level : float
+        In the units of the array.
+
+    Returns
+    -------
+    Dataset
+        `x`, `y` and ``curve`` over the dim ``point``, as in `boundary`.
+
+    Raises
+    ------
+    ValueError
+        If a dim is missing, or another one has several values.
+
+    Examples
+    --------
+    >>> place = np.linspace(-2.0, 2.0, 5)
+    >>> array = xr.DataArray(place + place[:, None], coords={"b": place, "a": place})
+    >>> found = level_curve(array, "a", "b", 0.5)
+    >>> bool(np.allclose(found.a + found.b, 0.5))
+    True
+    """
+    for dim in (x, y):
+        if dim not in array.dims:
+            have = ", ".join(map(str, array.dims)) or "none"
+            raise ValueError(f"level_curve found no dim {dim!r}; the array has the dims {have}.")
+    array = alone(array, (y, x), "level_curve").sortby([x, y])
+    places = natural(array[x])(array[x].values), natural(array[y])(array[y].values)
+    lines = curves(array, x, y, places, array.values.astype(np.float64), level)
+    return xr.Dataset(lines, attrs={"measure": str(array.name or ""), "level": level})
+
+
+def curves(
+    array: xr.DataArray, x: str, y: str, places: tuple[Floats, Floats], mean: Floats, level: float
+) -> dict[str, tuple[str, NDArray[np.float64] | NDArray[np.int64], dict[str, str]]]:
+    """Give the variables of the curves on which a mean, over natural places, has a level."""
+    lines = [
+        np.asarray(line)
+        for line in contourpy.contour_generator(
+            *places, np.ma.masked_invalid(mean), line_type=contourpy.LineType.Separate
+        ).lines(level)
+    ]
+    vertices = np.concatenate([np.empty((0, 2)), *lines])
+    count = np.repeat(np.arange(len(lines)), [len(line) for line in lines])
+    return {
+        x: ("point", natural(array[x]).inverse(vertices[:, 0]), array[x].attrs),
+        y: ("point", natural(array[y]).inverse(vertices[:, 1]), array[y].attrs),
+        "curve": ("point", count, {}),
+    }
 
 
 def crossing(
@@ -199,14 +248,20 @@ def crossing(
     columns = array.values.reshape(*array.shape[:2], -1)
     found = np.full((4, columns.shape[2]), np.nan)
     for column in range(columns.shape[2]):
-        values = columns[:, :, column]
-        there = np.isfinite(values).any(axis=0)
+        there = np.isfinite(columns[:, :, column]).any(axis=0)
         if there.sum() < 2:
             found[3, column] = 0
             continue
-        fine = finer(nodes[there])
-        hat = hats(nodes[there], fine)
-        mean, half = field(values[:, there, None], hat, np.ones((1, 1)), confidence, resamples, rng)
+        ends = np.flatnonzero(there)[[0, -1]]
+        fine = finer(nodes[ends[0] : ends[1] + 1])
+        mean, half = field(
+            columns[:, :, column, None],
+            (nodes, np.zeros(1)),
+            (hats(nodes, fine), np.ones((1, 1))),
+            confidence,
+            resamples,
+            rng,
+        )
         found[:, column] = passages(fine, mean[:, 0], half[:, 0], level)
     place, low, high = (scale.inverse(found[k]).reshape(shape) for k in range(3))
     lost = int((~np.isfinite(array.values)).sum())
@@ -230,89 +285,17 @@ def crossing(
 
 
 def alone(array: xr.DataArray, dims: tuple[str, ...], function: str) -> xr.DataArray:
-    """Give an array over (seed, y, x), or refuse one with more dims."""
-    x, y = dims
-    several = [d for d in array.dims if d not in (*dims, "seed") and array.sizes[d] > 1]
+    """Give an array over these dims, in this order, or refuse one with several values of more."""
+    others = [dim for dim in array.dims if dim not in dims]
+    several = [dim for dim in others if array.sizes[dim] > 1]
     if several:
-        listed = ", ".join(map(str, several))
         first = repr(array[several[0]].values.tolist()[0])
         raise ValueError(
-            f"{function} spans {x} and {y}; {array.name} also has {listed}. Select one value of "
-            f"each first, e.g. dataset.sel({several[0]}={first})."
+            f"{function} spans {' and '.join(dims[:-3:-1])}; {array.name or 'the array'} also has "
+            f"{', '.join(map(str, several))}. Select one value of each first, e.g. "
+            f"dataset.sel({several[0]}={first})."
         )
-    return array.squeeze([d for d in array.dims if d not in (*dims, "seed")], drop=True).transpose(
-        "seed", y, x
-    )
-
-
-def finer(nodes: Floats) -> Floats:
-    """Give the places of an axis and `FINER` - 1 between any two of them."""
-    places = np.arange((len(nodes) - 1) * FINER + 1) / FINER
-    return np.interp(places, np.arange(len(nodes)), nodes)
-
-
-def hats(nodes: Floats, places: Floats) -> Floats:
-    """Weights of linear interpolation from the nodes of an axis, shape (places, nodes)."""
-    return np.stack([np.interp(places, nodes, row) for row in np.eye(len(nodes))], axis=1)
-
-
-def field(
-    values: Floats, hat_y: Floats, hat_x: Floats, confidence: float, resamples: int, rng: int
-) -> tuple[Floats, Floats]:
-    """Interpolate the mean over seeds, and half the width of its interval.
-
-    Parameters
-    ----------
-    values : ndarray, shape (seeds, y, x)
-        A NaN is a missing result.
-    hat_y, hat_x : ndarray, shapes (fine y, y) and (fine x, x)
-        Weights of the interpolation.
-    confidence, resamples, rng
-        As in `boundary`.
-
-    Returns
-    -------
-    tuple of ndarray, each of shape (fine y, fine x)
-        NaN next to a cell without any result; the half width is infinite next to one with a single
-        result.
-    """
-    seeds, *grid = values.shape
-    flat = values.reshape(seeds, -1)
-    known = np.isfinite(flat).sum(axis=0)
-    with np.errstate(invalid="ignore"):
-        mean = (np.nansum(flat, axis=0) / np.where(known, known, np.nan)).reshape(grid)
-    fine = (len(hat_y), len(hat_x))
-
-    drawn = np.concatenate(list(resampled(flat, resamples, rng)))
-    # A cell that no drawn seed has keeps its mean in that resample.
-    drawn = np.where(np.isfinite(drawn), drawn, mean.reshape(-1))
-    drawn = np.where(known > 0, drawn, 0.0).reshape(-1, *grid)
-    error = np.empty(fine)
-    rows = max(1, 4_000_000 // (len(drawn) * fine[1]))
-    across = drawn @ hat_x.T
-    for start in range(0, fine[0], rows):
-        part = np.einsum("fy,byx->bfx", hat_y[start : start + rows], across, optimize=True)
-        error[start : start + rows] = spread(
-            iter([part.reshape(len(drawn), -1)]), part[0].size
-        ).reshape(part.shape[1:])
-
-    def touching(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        return np.asarray((hat_y > 0).astype(float) @ cells @ (hat_x > 0).T.astype(float) > 0)
-
-    fewest = np.full(fine, seeds)
-    for count in range(seeds - 1, -1, -1):
-        fewest[touching(known.reshape(grid) == count)] = count
-    center = hat_y @ np.nan_to_num(mean) @ hat_x.T
-    with np.errstate(invalid="ignore"):
-        half = np.where(fewest >= 2, student(fewest, confidence) * error, np.inf)
-    return np.where(fewest > 0, center, np.nan), np.where(fewest > 0, half, np.nan)
-
-
-def in_halves(mean: Floats, half: Floats, level: float) -> Floats:
-    """Distance of a mean from the level in halves of its interval: the band is from -1 to 1."""
-    away = mean - level
-    largest = np.abs(away[np.isfinite(away)]).max(initial=1e-300)
-    return np.asarray(away / np.maximum(half, 1e-9 * largest))  # no band is thinner than its line
+    return array.squeeze(others, drop=True).transpose(*dims)
 
 
 def passages(places: Floats, mean: Floats, half: Floats, level: float) -> Floats:

@@ -18,7 +18,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-__all__ = ["Floats", "Labeled", "interval", "prepare", "resampled", "student"]
+__all__ = ["BLOCK", "Floats", "Labeled", "interval", "prepare", "resampled", "student"]
 
 Floats: TypeAlias = NDArray[np.float64]
 Labeled: TypeAlias = xr.Dataset | xr.DataArray

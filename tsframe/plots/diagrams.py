@@ -16,6 +16,15 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
+from tsframe.plots.overlays import (
+    Boundaries,
+    COLORS,
+    draw_boundaries,
+    draw_phases,
+    draw_theory,
+    found_boundaries,
+    ON_PHASES,
+)
 from tsframe.plots.scales import edges, middles, prepare
 from tsframe.plots.selecting import DIVERGED, EXCLUDED, FAILED, Labeled, select, tally, TODO
 from tsframe.plots.words import head, selection, wrapped
@@ -46,6 +55,9 @@ def phase_diagram(
     ax: Axes | None = None,
     *,
     contour: float | None = 0.0,
+    boundary: Boundaries | None = None,
+    theory: xr.DataArray | None = None,
+    phases: xr.Dataset | xr.DataArray | None = None,
     cmap: str | Colormap = "mako_r",
     norm: Normalize | None = None,
     colorbar: bool = True,
@@ -59,6 +71,12 @@ def phase_diagram(
     ``train_error`` of at most `contour`. A cell without any value is hatched in gray and says why
     in the legend; a dot marks a cell whose mean is over fewer seeds than the others'.
 
+    With `boundary` the curve on which the measure has a level is laid over the cells, with the band
+    in which its seeds place it; with `theory` the curve on which a prediction has the same level,
+    dashed. With `phases` the cells show their phase instead of the measure, from light (benign) to
+    dark (catastrophic), so that the order is seen without colors, too, and the black line is left
+    out.
+
     Parameters
     ----------
     data : Dataset or DataArray
@@ -71,6 +89,14 @@ def phase_diagram(
         Where to draw; by default the current Axes.
     contour : float, optional
         Train error up to which a student counts as interpolating; None draws no line.
+    boundary : float, Dataset, or several of them, optional
+        Levels of `value`, whose boundaries are then found over the seeds, at least two; or what
+        `tsframe.phases.boundary` found.
+    theory : DataArray, optional
+        Prediction of `value` over `x` and `y`, on any grid of them, e.g. of `tsframe.theory`; it is
+        drawn at the levels of `boundary`.
+    phases : Dataset or DataArray, optional
+        What `tsframe.phases.classify` gives for these cells.
     cmap : str or Colormap
         Perceptually uniform and safe for the color-blind; by default seaborn's mako
         reversed, light where the error is low.
@@ -84,6 +110,12 @@ def phase_diagram(
     -------
     Axes
         The Axes drawn on.
+
+    Raises
+    ------
+    ValueError
+        If a variable or dim is missing, another dim has several values, or theory is given
+        without a boundary.
 
     Examples
     --------
@@ -105,18 +137,33 @@ def phase_diagram(
     if norm is None:
         finite = mean[np.isfinite(mean)]
         norm = Normalize(min(0.0, *finite, 0.0), max(finite, default=1.0))
-    mesh = ax.pcolormesh(grid_x, grid_y, np.ma.masked_invalid(mean), cmap=colors(cmap), norm=norm)
+    entries: list[Artist] = []
+    if phases is None:
+        cells = np.ma.masked_invalid(mean)
+        mesh = ax.pcolormesh(grid_x, grid_y, cells, cmap=colors(cmap), norm=norm)
+    else:
+        mesh, entries = draw_phases(ax, x, y, grid_x, grid_y, phases, dataset)
 
-    entries = hatch(ax, grid_x, grid_y, reasons(dataset, known))
+    entries += hatch(ax, grid_x, grid_y, reasons(dataset, known))
     fewer = (known > 0) & (known < known.max())
     if fewer.any():
         rows, columns = np.nonzero(fewer)
         ax.plot(places["x"][columns], places["y"][rows], **DOT)
         entries.append(Line2D([], [], label="fewer seeds", **DOT))
-    inside = None if contour is None else interpolating(dataset, contour)
+    bare = contour is None or phases is not None  # phases say themselves who fits
+    inside = None if bare else interpolating(dataset, contour or 0.0)
     if inside is not None and {0, 1} <= set(inside.flat):
         border(ax, grid_x, grid_y, inside)
         entries.append(Line2D([], [], label="interpolating (ticked side)", **LINE))
+    if theory is not None and boundary is None:
+        raise ValueError("theory is drawn at the levels of boundary; pass boundary=, e.g. 0.1.")
+    if boundary is not None:
+        found = found_boundaries(dataset, x, y, value, boundary)
+        lines = COLORS if phases is None else ON_PHASES
+        entries += draw_boundaries(ax, x, y, found, lines)
+        if theory is not None:
+            levels = [item.attrs["level"] for item in found]
+            entries += draw_theory(ax, x, y, theory, levels, lines)
 
     ax.set_xlim(grid_x[0], grid_x[-1])
     ax.set_ylim(grid_y[0], grid_y[-1])
@@ -124,7 +171,7 @@ def phase_diagram(
     ax.tick_params(which="both", length=2.5)
     ax.spines[:].set_visible(False)
     head(ax, selection(array), tally(dataset))
-    if colorbar:
+    if colorbar and phases is None:
         bar = ax.figure.colorbar(mesh, ax=ax, pad=0.02, aspect=25)
         bar.set_label(wrapped(value, array))
         bar.outline.set_visible(False)

@@ -21,32 +21,12 @@ from matplotlib.ticker import (
 )
 from numpy.typing import NDArray
 
+from tsframe.phases.scales import is_geometric, starts_at_zero
 from tsframe.plots.words import plain, wrapped
 
-__all__ = ["edges", "is_geometric", "middles", "prepare"]
+__all__ = ["edges", "middles", "prepare"]
 
 Floats: TypeAlias = NDArray[np.float64]
-
-
-def is_geometric(values: Floats) -> bool:
-    """Tell whether ascending positive values are spread evenly on a log axis rather than a linear.
-
-    Examples
-    --------
-    >>> is_geometric(np.array([5.0, 10.0, 30.0, 100.0, 300.0]))
-    True
-    >>> is_geometric(np.array([100.0, 200.0, 300.0]))
-    False
-    """
-    if len(values) < 2 or values[0] <= 0 or values[-1] / values[0] < 4:
-        return False
-
-    def unevenness(steps: Floats) -> float:
-        return float(steps.std() / steps.mean())
-
-    if len(values) == 2:
-        return bool(values[1] / values[0] >= 10)
-    return unevenness(np.diff(np.log(values))) < unevenness(np.diff(values))
 
 
 def prepare(ax: Axes, which: Literal["x", "y"], coordinate: xr.DataArray) -> Floats:
@@ -77,9 +57,9 @@ def prepare(ax: Axes, which: Literal["x", "y"], coordinate: xr.DataArray) -> Flo
         return np.arange(float(len(names)))
     values = coordinate.values.astype(np.float64)
     positive = values[values > 0]
-    zero = len(positive) > 2 and len(values) == len(positive) + 1 and bool(values[0] == 0)
+    zero = starts_at_zero(values)
     locator: Locator = FixedLocator(values.tolist()) if len(values) <= 8 else MaxNLocator(6)
-    if is_geometric(positive) and (zero or len(positive) == len(values)):
+    if zero or is_geometric(values):
         if zero:
             decades = float(np.log10(positive[-1] / positive[0]))
             step = decades / min(len(positive) - 1, 12)  # room for the tick at zero
