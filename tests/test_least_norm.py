@@ -53,15 +53,15 @@ def test_without_penalty_the_weights_are_those_of_lstsq(shape: tuple[int, int]) 
 
 
 def defective() -> dict[str, Floats]:
-    x, _ = sample(20, 40)
-    thin = x[:, :10] @ sample(10, 40, seed=1)[0]
+    x, _ = sample(10, 20)
+    thin = x[:, :6] @ sample(6, 20, seed=1)[0]
     return {
-        "repeated rows": np.concatenate([x, x[:7]]),
-        "repeated columns": np.concatenate([x[:, :12], x[:, :12]], axis=1),
-        "columns of zeros": np.concatenate([np.zeros((20, 3)), x[:, :5]], axis=1),
-        "columns of zeros and enough others": np.concatenate([np.zeros((20, 3)), x], axis=1),
+        "repeated rows": np.concatenate([x, x[:4]]),
+        "repeated columns": np.concatenate([x[:, :7], x[:, :7]], axis=1),
+        "columns of zeros": np.concatenate([np.zeros((10, 3)), x[:, :5]], axis=1),
+        "columns of zeros and enough others": np.concatenate([np.zeros((10, 3)), x], axis=1),
         "a product of thin matrices": thin,
-        "the same with small and large columns": thin[:, :30] * 10.0 ** -np.arange(30),
+        "the same with small and large columns": thin * 10.0 ** -np.arange(20),
         "nothing": np.zeros((4, 6)),
     }
 

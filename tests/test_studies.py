@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import pytest
@@ -13,11 +14,14 @@ import pytest
 from tsframe.execution import run
 from tsframe.plan import plan
 from tsframe.sweep import Sweep
+from tsframe.training.ridge import Ridge
 
 ROOT = Path(__file__).parents[1]
 STUDIES = sorted(path.stem for path in (ROOT / "sweeps").glob("*.py"))
-FEWER = {  # enough of each study's axes for its figure
+FEWER: dict[str, dict[str, Any]] = {  # enough of each study's axes for its figure
     "benign_overfitting": dict(slope=[0.01, 0.1], width=[4, 12], seed=[0, 1]),
+    "finite_size": dict(n_train=[8, 16, 32], seed=[0, 1]),
+    "ridgeless": dict(n_over_p=[0.64, 1.6], seed=[0, 1]),
     "slope_figure": dict(slope=[0.01, 0.1], width=[10], seed=[0, 1]),
 }
 
@@ -32,7 +36,9 @@ def shortened(function):
     @functools.wraps(function)
     def trial(**values):
         full = function(**values)
-        return replace(full, n_test=50, training=replace(full.training, max_steps=10))
+        training = full.training
+        short = training if isinstance(training, Ridge) else replace(training, max_steps=10)
+        return replace(full, n_test=50, training=short)
 
     return trial
 
