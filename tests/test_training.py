@@ -318,3 +318,12 @@ def test_bad_training_is_refused_with_a_sentence(make, sentence):
     with pytest.raises(ValueError) as refusal:
         make()
     assert sentence in str(refusal.value)
+
+
+def test_ties_and_nan_count_as_errors():
+    objective = Objective("cross_entropy", 3)
+    logits = torch.tensor([[2.0, 1.0, 0.0], [1.0, 1.0, 0.0], [torch.nan, 1.0, 0.0], [0.0, 1.0, 2.0]])
+    targets = torch.zeros(1, 4, dtype=torch.int64)
+    wrong = objective.sample_errors(logits.T[None], targets)
+    assert wrong.tolist() == [[0.0, 1.0, 1.0, 1.0]]
+    assert objective.sample_errors(logits.flip(1).T[None], targets)[0, 2] == 1.0

@@ -118,9 +118,6 @@ def train_batch(
     for k, task in enumerate(tasks):
         initial.seat(k, task.student.initial_weights(dim, outputs, task.seed))
 
-    def measure(stack: Stack) -> dict[str, np.ndarray]:
-        return errors(stack, train, test, first.objective, students)
-
     curves = np.full((len(MEASURES_OVER_STEPS), students, len(first.curve_steps)), np.nan)
     lr = np.array([task.training.lr for task in tasks])
     for snapshot in train_stack(
@@ -133,7 +130,7 @@ def train_batch(
         first.curve_steps,
         interrupted,
     ):
-        now = measure(snapshot.stack)
+        now = errors(snapshot, test, first.objective)
         # What is known now holds until a later snapshot says otherwise: a student that stopped
         # stays as it is.
         later = np.searchsorted(first.curve_steps, snapshot.step)
@@ -158,16 +155,14 @@ def train_batch(
 
 def _draw(tasks: Sequence[Task]) -> list[Samples]:
     """Draw the samples of every task; tasks that learn the same sample get the same object."""
+    keys = [(task.sharing_key, task.teacher, task.label_noise) for task in tasks]
     drawn: dict[Hashable, Samples] = {}
-    samples = []
-    for task in tasks:
-        key = (task.sharing_key, task.teacher, task.label_noise)
-        if key not in drawn:
+    for key, task in sorted(zip(keys, tasks, strict=True), key=lambda pair: pair[1].seed):
+        if key not in drawn:  # seed by seed, for samples of one seed begin with the same normals
             drawn[key] = draw_samples(
                 task.inputs, task.teacher, task.n_train, task.n_test, task.label_noise, task.seed
             )
-        samples.append(drawn[key])
-    return samples
+    return [drawn[key] for key in keys]
 
 
 def _on_device(

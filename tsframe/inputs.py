@@ -16,6 +16,8 @@ from tsframe.streams import stream
 
 __all__ = ["Gaussian", "whole"]
 
+KEPT = 32e6  # bytes of a sample of standard normals above which it is drawn anew each time
+
 
 @dataclass(frozen=True)
 class Gaussian:
@@ -99,9 +101,20 @@ class Gaussian:
         ndarray, shape (n, dim)
             One input a row. The first rows do not depend on n (with `rotate`: up to rounding).
         """
-        x = stream(seed, role).standard_normal((whole("n", n, 1), self.dim))
-        x *= np.sqrt(self.eigenvalues)
+        n = whole("n", n, 1)
+        draw = _standard_normals if 8 * n * self.dim > KEPT else _kept_standard_normals
+        x = draw(n, self.dim, seed, role) * np.sqrt(self.eigenvalues)
         return x @ self.basis(seed).T if self.rotate else x
+
+
+def _standard_normals(n: int, dim: int, seed: int, role: str) -> NDArray[np.float64]:
+    """Draw what all spectra have in common."""
+    return stream(seed, role).standard_normal((n, dim))
+
+
+@lru_cache(maxsize=3)  # the train, test and reference samples of one seed, for spectrum on spectrum
+def _kept_standard_normals(n: int, dim: int, seed: int, role: str) -> NDArray[np.float64]:
+    return _standard_normals(n, dim, seed, role)
 
 
 @lru_cache(maxsize=2)  # the train, test and reference samples of a trial share one basis

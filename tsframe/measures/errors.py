@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from tsframe.students.stack import Stack
-from tsframe.training.engine import evaluate
+from tsframe.training.engine import evaluate, Snapshot
 from tsframe.training.losses import Objective
 from tsframe.training.minibatches import SampleSet
 
@@ -12,36 +11,30 @@ __all__ = ["INTERPOLATION", "errors", "is_interpolated"]
 INTERPOLATION = 1e-4  # of the mean squared label, below which a regression counts as interpolating
 
 
-def errors(
-    stack: Stack, train: SampleSet, test: SampleSet, objective: Objective, students: int
-) -> dict[str, np.ndarray]:
+def errors(snapshot: Snapshot, test: SampleSet, objective: Objective) -> dict[str, np.ndarray]:
     """Measure train and test error and loss.
 
     Parameters
     ----------
-    stack : Stack
-        The students.
-    train : SampleSet
-        Training samples with the labels trained on, noise included.
+    snapshot : Snapshot
+        The students, with their means over the labels trained on, noise included.
     test : SampleSet
         Test samples with the labels of the noise-free teacher, so that 0 is optimal.
     objective : Objective
         Its error is the fraction of wrong labels, or the mean squared error for regression; its
         loss is the objective that was minimized.
-    students : int
-        Length of the results.
 
     Returns
     -------
     dict of ndarray, shapes (students,)
         ``train_error``, ``test_error``, ``train_loss``, ``test_loss``.
     """
-    train_error, train_loss = evaluate(stack, train, objective, students)
-    test_error, test_loss = evaluate(stack, test, objective, students)
+    students = len(snapshot.steps)
+    test_error, test_loss = evaluate(snapshot.stack, test, objective, students)
     return {
-        "train_error": train_error,
+        "train_error": snapshot.train_error,
         "test_error": test_error,
-        "train_loss": train_loss,
+        "train_loss": snapshot.train_loss,
         "test_loss": test_loss,
     }
 

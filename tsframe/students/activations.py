@@ -18,12 +18,12 @@ class Activation:
     ----------
     value : callable (z, out)
         Write phi(z) into `out`.
-    pullback : callable (gradient, z, value, out)
-        Write gradient * phi'(z) into `out`; `value` is phi(z).
+    pullback_ : callable (gradient, value, z)
+        Turn z, in place, into gradient * phi'(z); `value` is phi(z).
     """
 
     value: Callable[[Tensor, Tensor], object]
-    pullback: Callable[[Tensor, Tensor, Tensor, Tensor], object]
+    pullback_: Callable[[Tensor, Tensor, Tensor], object]
 
 
 def _sigmoid(z: Tensor, out: Tensor) -> None:
@@ -33,8 +33,8 @@ def _sigmoid(z: Tensor, out: Tensor) -> None:
     out.add_(1.0).mul_(0.5)
 
 
-def _erf_pullback(gradient: Tensor, z: Tensor, value: Tensor, out: Tensor) -> None:
-    torch.mul(gradient, torch.exp(-z * z) * (2.0 / math.sqrt(math.pi)), out=out)
+def _erf_pullback(gradient: Tensor, value: Tensor, z: Tensor) -> None:
+    torch.mul(gradient, torch.exp(-z * z) * (2.0 / math.sqrt(math.pi)), out=z)
 
 
 _aten = torch.ops.aten
@@ -42,16 +42,16 @@ _aten = torch.ops.aten
 ACTIVATIONS: dict[str, Activation] = {
     "relu": Activation(
         lambda z, out: torch.clamp_min(z, 0.0, out=out),
-        lambda g, z, v, out: _aten.threshold_backward.grad_input(g, v, 0.0, grad_input=out),
+        lambda g, v, z: _aten.threshold_backward.grad_input(g, z, 0.0, grad_input=z),
     ),
     "tanh": Activation(
         lambda z, out: torch.tanh(z, out=out),
-        lambda g, z, v, out: _aten.tanh_backward.grad_input(g, v, grad_input=out),
+        lambda g, v, z: _aten.tanh_backward.grad_input(g, v, grad_input=z),
     ),
     "sigmoid": Activation(
         _sigmoid,
-        lambda g, z, v, out: _aten.sigmoid_backward.grad_input(g, v, grad_input=out),
+        lambda g, v, z: _aten.sigmoid_backward.grad_input(g, v, grad_input=z),
     ),
     "erf": Activation(lambda z, out: torch.erf(z, out=out), _erf_pullback),
-    "identity": Activation(lambda z, out: out.copy_(z), lambda g, z, v, out: out.copy_(g)),
+    "identity": Activation(lambda z, out: out.copy_(z), lambda g, v, z: z.copy_(g)),
 }

@@ -75,10 +75,20 @@ class Layout:
         return self.buckets[-1].rows.stop if self.buckets else 0
 
     @property
+    def slots(self) -> np.ndarray:
+        """Index of the student in every slot, bucket by bucket; -1 where it is vacant."""
+        return np.concatenate([bucket.slots.ravel() for bucket in self.buckets])
+
+    @property
+    def slot_groups(self) -> np.ndarray:
+        """Index of the group of every slot, in the order of `slots`."""
+        places = [bucket.slots.shape[1] for bucket in self.buckets]
+        return np.concatenate([np.repeat(np.arange(self.groups), n) for n in places])
+
+    @property
     def students(self) -> np.ndarray:
         """Indices of the students present, ascending."""
-        slots = np.concatenate([bucket.slots.ravel() for bucket in self.buckets])
-        return np.sort(slots[slots != VACANT])
+        return np.sort(self.slots[self.slots != VACANT])
 
     @property
     def work(self) -> int:
@@ -177,26 +187,99 @@ class Layout:
         return Layout(tuple(buckets), sets, dim, outputs)
 
 
-class Buffers:
-    """Hidden values of one forward pass over a stack, kept so that no step allocates them."""
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One activation and the batched product behind it, for one bucket: views made once.
 
-    def __init__(self, layout: Layout, samples: int, like: Tensor) -> None:
-        new = like.new_empty
-        self.samples = samples
+    Attributes
+    ----------
+    index : int
+        Which of the stack's weight tensors multiplies.
+    weights, weights_t : Tensor
+        That tensor, shape (slots, rows, width + 1), and its transpose.
+    z, value, pulled : Tensor
+        Pre-activations, what the activation makes of them, and room for the gradient of the loss to
+        that. At the first layer of shape (groups, places, width, samples), behind it
+        (slots, width, samples).
+    inputs, inputs_t : Tensor
+        Values with the constant unit, shape (slots, width + 1, samples), and their transpose.
+    outputs : Tensor, shape (slots, rows, samples)
+        The product: pre-activations of the next layer, or logits.
+    pulled_inputs : Tensor, shape (slots, width + 1, samples)
+        Room for the gradient of the loss to the inputs; `pulled` is a part of it.
+    """
+
+    index: int
+    weights: Tensor
+    weights_t: Tensor
+    z: Tensor
+    value: Tensor
+    pulled: Tensor
+    inputs: Tensor
+    inputs_t: Tensor
+    outputs: Tensor
+    pulled_inputs: Tensor
+
+
+class Buffers:
+    """Hidden values of one forward pass over a stack, kept so that no step allocates them.
+
+    The backward pass turns pre-activations and logits, in place, into the gradients of the loss
+    with respect to them.
+
+    Attributes
+    ----------
+    first : Tensor, shape (groups, first rows, samples)
+        Pre-activations of the first layers.
+    layers : list of list of Layer
+        For each bucket, from the inputs to the logits.
+    linear : list of (Tensor, Tensor), shapes (groups, places, outputs, samples)
+        For each bucket of depth 0, its part of `first` and of `logits`.
+    logits : Tensor, shape (all slots, outputs, samples)
+        In the order of `Layout.slots`.
+    """
+
+    def __init__(self, layout: Layout, weights: list[Tensor], samples: int) -> None:
+        new = weights[0].new_empty
         self.first = new(layout.groups, layout.first_rows, samples)
-        self.first_gradient = torch.empty_like(self.first)
-        self.sums: list[list[Tensor]] = []  # pre-activations of the layers behind the first
-        self.values: list[list[Tensor]] = []  # hidden values; the last unit is the constant
-        self.gradients: list[list[Tensor]] = []  # of the loss to the pre-activations in `sums`
-        self.logits: list[Tensor] = []
-        for bucket in layout.buckets:
-            slots, width, depth = bucket.slots.size, bucket.width, bucket.depth
-            self.sums.append([new(slots, width, samples) for _ in range(depth - 1)])
-            self.gradients.append([new(slots, width, samples) for _ in range(depth - 1)])
-            self.values.append([new(slots, width + 1, samples) for _ in range(depth)])
-            for values in self.values[-1]:
-                values[:, width] = 1.0
-            self.logits.append(new(slots, layout.outputs, samples))
+        self.logits = new(len(layout.slots), layout.outputs, samples)
+        self.layers: list[list[Layer]] = []
+        self.linear: list[tuple[Tensor, Tensor]] = []
+        sizes = [bucket.slots.size * (bucket.width + 1) * samples for bucket in layout.buckets]
+        scratch = new(max(sizes, default=0))  # the same memory for all buckets
+        parts = self.logits.split([bucket.slots.size for bucket in layout.buckets])
+        index = 1
+        for bucket, size, logits in zip(layout.buckets, sizes, parts, strict=True):
+            seats, slots, width = bucket.slots.shape, bucket.slots.size, bucket.width
+            z = self.first[:, bucket.rows].unflatten(1, (seats[1], -1))
+            if bucket.depth == 0:
+                self.linear.append((z, logits.unflatten(0, seats)))
+            pulled = scratch[:size].view(slots, width + 1, samples)
+            layers = []
+            for after in range(1, bucket.depth + 1):
+                inputs = new(slots, width + 1, samples)
+                inputs[:, width] = 1.0
+                last = after == bucket.depth
+                outputs = logits if last else new(slots, width, samples)
+                value, pulled_value = inputs[:, :width], pulled[:, :width]
+                if after == 1:
+                    value, pulled_value = (t.unflatten(0, seats) for t in (value, pulled_value))
+                layers.append(
+                    Layer(
+                        index=index,
+                        weights=weights[index],
+                        weights_t=weights[index].mT,
+                        z=z,
+                        value=value,
+                        pulled=pulled_value,
+                        inputs=inputs,
+                        inputs_t=inputs.mT,
+                        outputs=outputs,
+                        pulled_inputs=pulled,
+                    )
+                )
+                z, index = outputs, index + 1
+            self.layers.append(layers)
 
 
 class Stack:
@@ -209,7 +292,7 @@ class Stack:
     activation : Activation
         The same for all.
     weights : list of Tensor
-        In the order of `layout.weight_shapes()`.
+        In the order of `layout.weight_shapes()`. They may change in place only.
     """
 
     def __init__(self, layout: Layout, activation: Activation, weights: list[Tensor]) -> None:
@@ -231,7 +314,7 @@ class Stack:
     def buffers(self, samples: int) -> Buffers:
         """Give the buffers for products over so many samples; they are made once."""
         if samples not in self._buffers:
-            self._buffers[samples] = Buffers(self.layout, samples, self.weights[0])
+            self._buffers[samples] = Buffers(self.layout, self.weights, samples)
         return self._buffers[samples]
 
     def seat(self, student: int, weights: Sequence[np.ndarray]) -> None:
@@ -254,27 +337,16 @@ class Stack:
         Returns
         -------
         Buffers
-            `logits` holds, for each bucket, a tensor of shape (slots, outputs, samples). Valid
-            until the next forward pass over as many samples.
+            Valid until the next forward pass over as many samples.
         """
         buffers = self.buffers(inputs.shape[1])
         torch.bmm(self.weights[0], inputs.mT, out=buffers.first)
-        index = 1
-        for b, bucket in enumerate(self.layout.buckets):
-            groups, places = bucket.slots.shape
-            first = buffers.first[:, bucket.rows].unflatten(1, (places, -1))
-            if bucket.depth == 0:
-                buffers.logits[b].unflatten(0, (groups, places)).copy_(first)
-                continue
-            values, sums, width = buffers.values[b], buffers.sums[b], bucket.width
-            hidden = values[0].unflatten(0, (groups, places))[:, :, :width]
-            self.activation.value(first, hidden)
-            for layer in range(1, bucket.depth):
-                torch.bmm(self.weights[index], values[layer - 1], out=sums[layer - 1])
-                self.activation.value(sums[layer - 1], values[layer][:, :width])
-                index += 1
-            torch.bmm(self.weights[index], values[-1], out=buffers.logits[b])
-            index += 1
+        for first, logits in buffers.linear:
+            logits.copy_(first)
+        for layers in buffers.layers:
+            for layer in layers:
+                self.activation.value(layer.z, layer.value)
+                torch.bmm(layer.weights, layer.inputs, out=layer.outputs)
         return buffers
 
 

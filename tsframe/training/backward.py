@@ -30,33 +30,18 @@ def backward(
         The students.
     buffers : Buffers
         Of the forward pass over `inputs`, where `logits` now hold the gradient of each student's
-        loss to its logits.
+        loss to its logits. Pre-activations are replaced by gradients, too.
     inputs : Tensor, shape (groups, samples, dim + 1)
         What the forward pass was given.
     absorb : callable (index, left, right)
         Receives factors of the gradient of ``stack.weights[index]``, which is left @ right. It may
         change that tensor: nothing reads it afterwards.
     """
-    index = len(stack.weights) - 1
-    for b in reversed(range(len(stack.layout.buckets))):
-        bucket = stack.layout.buckets[b]
-        groups, places = bucket.slots.shape
-        width, values, sums = bucket.width, buffers.values[b], buffers.sums[b]
-        delta = buffers.logits[b]
-        to_first = buffers.first_gradient[:, bucket.rows].unflatten(1, (places, -1))
-        if bucket.depth == 0:
-            to_first.copy_(delta.unflatten(0, (groups, places)))
-        for layer in reversed(range(bucket.depth)):
-            pulled = torch.bmm(stack.weights[index].mT, delta)[:, :width]
-            absorb(index, delta, values[layer].mT)
-            index -= 1
-            value = values[layer][:, :width]
-            if layer > 0:
-                z, out = sums[layer - 1], buffers.gradients[b][layer - 1]
-            else:
-                z = buffers.first[:, bucket.rows].unflatten(1, (places, -1))
-                pulled, value = (t.unflatten(0, (groups, places)) for t in (pulled, value))
-                out = to_first
-            stack.activation.pullback(pulled, z, value, out)
-            delta = out
-    absorb(0, buffers.first_gradient, inputs)
+    for first, logits in buffers.linear:
+        first.copy_(logits)
+    for layers in buffers.layers:
+        for layer in reversed(layers):
+            torch.bmm(layer.weights_t, layer.outputs, out=layer.pulled_inputs)
+            absorb(layer.index, layer.outputs, layer.inputs_t)
+            stack.activation.pullback_(layer.pulled, layer.value, layer.z)
+    absorb(0, buffers.first, inputs)

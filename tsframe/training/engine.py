@@ -15,7 +15,7 @@ from tsframe.students.stack import copy_students, Layout, Stack, VACANT
 from tsframe.training.adam import Adam, AdamState
 from tsframe.training.backward import backward
 from tsframe.training.losses import Objective
-from tsframe.training.minibatches import SampleSet, Seats, TrainingSet
+from tsframe.training.minibatches import SampleSet, Seated, TrainingSet
 from tsframe.training.sgd import SGD, SGDState
 
 __all__ = ["Snapshot", "evaluate", "train_stack"]
@@ -38,12 +38,16 @@ class Snapshot:
         Optimizer steps that each student has done.
     diverged : ndarray of bool, shape (students,)
         Loss not finite, or above a million times that of zero outputs.
+    train_error, train_loss : ndarray, shape (students,)
+        Means over the training set, float64.
     """
 
     step: int
     stack: Stack
     steps: np.ndarray
     diverged: np.ndarray
+    train_error: np.ndarray
+    train_loss: np.ndarray
 
 
 def evaluate(
@@ -67,20 +71,15 @@ def evaluate(
     error, loss : ndarray, shape (students,)
         float64.
     """
-    seats = Seats(stack.layout, len(samples.inputs), samples.inputs.device)
-    sums = [
-        samples.inputs.new_zeros(2, b.slots.size, dtype=torch.float64) for b in stack.layout.buckets
-    ]
+    seated, slots = Seated(samples, stack.layout), stack.layout.slots
+    total = samples.inputs.new_zeros(2, len(slots), dtype=torch.float64)
     for rows in samples.blocks():
-        inputs, targets = samples.select(seats, rows)
-        buffers = stack.forward(inputs)
-        for total, logits, target in zip(sums, buffers.logits, targets, strict=True):
-            total[0] += objective.sample_errors(logits, target).sum(1)
-            total[1] += objective.sample_losses(logits, target).sum(1)
+        inputs, targets = seated.block(rows)
+        logits = stack.forward(inputs).logits
+        total[0] += objective.sample_errors(logits, targets).sum(1)
+        total[1] += objective.sample_losses(logits, targets).sum(1)
     result = np.full((2, students), np.nan)
-    for bucket, total in zip(stack.layout.buckets, sums, strict=True):
-        slots = bucket.slots.ravel()
-        result[:, slots[slots != VACANT]] = (total / samples.size).cpu().numpy()[:, slots != VACANT]
+    result[:, slots[slots != VACANT]] = (total / samples.size).cpu().numpy()[:, slots != VACANT]
     return result[0], result[1]
 
 
@@ -128,16 +127,19 @@ def train_stack(
     """
     students = len(lr)
     result, stack = initial.clone(), initial.clone()
-    seats = Seats(stack.layout, len(training_set.inputs), training_set.inputs.device)
+    seated = Seated(training_set, stack.layout)
     state = optimizer.start(stack.weights, _rates(stack, lr))
     steps, diverged = np.zeros(students, dtype=int), np.zeros(students, dtype=bool)
-    active = np.ones(students, dtype=bool)
+    active, train = np.ones(students, dtype=bool), np.empty((2, students))
     unit, stop = objective.chance_loss(training_set.targets), optimizer.stop
     for step in range(optimizer.max_steps + 1):
         steps[active] = step
-        last = step == optimizer.max_steps
-        if last or (stop is not None and step % stop.check_every == 0):
+        last, wanted = step == optimizer.max_steps, step in snapshot_steps
+        check = last or (stop is not None and step % stop.check_every == 0)
+        if check or wanted:
             error, loss = evaluate(stack, training_set, objective, students)
+            train[:, active] = error[active], loss[active]
+        if check:
             sound = np.isfinite(loss) & (np.nan_to_num(loss) <= EXPLODED * unit)
             fitted = np.zeros(students, dtype=bool) if stop is None else stop.reached(error, loss)
             diverged |= active & ~sound
@@ -149,19 +151,18 @@ def train_stack(
             layout = arrange(np.flatnonzero(active).tolist()) if finished.any() else stack.layout
             if layout.work < CROWDED * stack.layout.work:
                 stack, state = _move(stack, state, layout, lr)
-                seats = Seats(layout, len(training_set.inputs), training_set.inputs.device)
-        if step in snapshot_steps:
+                seated = Seated(training_set, layout)
+        if wanted:
             copy_students(stack.layout, result.layout, stack.weights, result.weights, active)
-            yield Snapshot(step, result, steps.copy(), diverged.copy())
+            yield Snapshot(step, result, steps.copy(), diverged.copy(), *train.copy())
         if interrupted():
             raise InterruptedError(f"training was interrupted after {step} steps")
-        inputs, targets = training_set.batch(seats, step)
+        inputs, targets = training_set.batch(seated, step)
         buffers = stack.forward(inputs)
-        for logits, target in zip(buffers.logits, targets, strict=True):
-            objective.gradient_(logits, target)
+        objective.gradient_(buffers.logits, targets)
         backward(stack, buffers, inputs, state.absorb)
         state.advance()
-    yield Snapshot(int(steps.max()), result, steps, diverged)
+    yield Snapshot(int(steps.max()), result, steps, diverged, *train)
 
 
 def _rates(stack: Stack, lr: np.ndarray) -> list[Tensor]:

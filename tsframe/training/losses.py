@@ -3,6 +3,7 @@
 Targets have shape (slots, samples): class indices for classification, values for regression.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -51,12 +52,14 @@ class Objective:
     def sample_errors(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Error of every sample, shape (slots, samples), float64: 0 or 1, or the squared error.
 
-        A NaN among the logits of a class counts as an error.
+        A class is named only if its logit is above all others: a tie counts as an error, so does a
+        NaN.
         """
         if self.classes is None:
             return (logits[:, 0].double() - targets).square_()
-        wrong = logits.argmax(1) != targets
-        return (wrong | logits.isnan().any(1)).double()
+        chosen = targets[:, None]
+        others = logits.scatter(1, chosen, -math.inf).amax(1)
+        return torch.logical_not(logits.gather(1, chosen)[:, 0] > others).double()
 
     def chance_loss(self, targets: Tensor) -> float:
         """Mean loss of a student whose outputs are all zero: the natural unit of the loss."""

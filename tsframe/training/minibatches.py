@@ -6,6 +6,7 @@ students of different seeds do not.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 from tsframe.streams import stream
 from tsframe.students.stack import Layout
 
-__all__ = ["SampleSet", "Seats", "TrainingSet", "epoch_order"]
+__all__ = ["SampleSet", "Seated", "TrainingSet", "epoch_order"]
 
 ROWS_AT_ONCE = 128  # samples of one forward pass when a whole set is evaluated; fits the cache
 
@@ -56,41 +57,57 @@ class SampleSet:
         edges = [k * self.size // count for k in range(count + 1)]
         return [slice(start, stop) for start, stop in pairwise(edges)]
 
-    def select(self, seats: "Seats", rows: Tensor | slice) -> tuple[Tensor, list[Tensor]]:
-        """Give the inputs of every group and the targets of every bucket.
 
-        Parameters
-        ----------
-        seats : Seats
-            Who sits where.
-        rows : slice or Tensor of int, shape (sets, samples)
-            The same rows for all, or rows for each data set.
+class Seated:
+    """A sample set as the slots of a layout see it.
+
+    Parameters
+    ----------
+    samples : SampleSet
+        Inputs of every data set, targets of every student.
+    layout : Layout
+        Which data set belongs to each group, which student to each slot. Vacant slots see the
+        targets of student 0, so that nothing is undefined.
+    """
+
+    def __init__(self, samples: SampleSet, layout: Layout) -> None:
+        device = samples.inputs.device
+        self.samples = samples
+        self._data = torch.as_tensor(layout.data, device=device)
+        self._in_order = layout.data.tolist() == list(range(len(samples.inputs)))
+        self._groups = torch.as_tensor(layout.slot_groups, device=device)
+        self._targets = samples.targets[torch.as_tensor(layout.slots.clip(0), device=device)]
+        self._room = samples.inputs.new_empty(0)
+
+    def block(self, rows: slice) -> tuple[Tensor, Tensor]:
+        """Give the same rows of every data set.
 
         Returns
         -------
         inputs : Tensor, shape (groups, samples, dim + 1)
-        targets : list of Tensor, shapes (slots, samples)
+        targets : Tensor, shape (all slots, samples)
         """
-        if isinstance(rows, slice):
-            inputs = self.inputs if seats.in_order else self.inputs[seats.data]
-            return inputs[:, rows], [self.targets[s.flatten(), rows] for s in seats.students]
-        rows = rows[seats.data]
-        flat = (rows + self.size * seats.data[:, None]).flatten()
-        inputs = self.inputs.flatten(0, 1).index_select(0, flat).unflatten(0, rows.shape)
-        targets = [self.targets[s[..., None], rows[:, None]].flatten(0, 1) for s in seats.students]
-        return inputs, targets
+        inputs = self.samples.inputs[:, rows]
+        return inputs if self._in_order else inputs[self._data], self._targets[:, rows]
 
+    @cached_property
+    def whole(self) -> tuple[Tensor, Tensor]:
+        """All rows; returns as `block`."""
+        return self.block(slice(None))
 
-class Seats:
-    """A layout as index tensors: the data set of each group, the student of each slot.
+    def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Give rows of its own for each data set, shape (sets, samples); returns as `block`.
 
-    Vacant slots name student 0, so that indexing with them is harmless.
-    """
-
-    def __init__(self, layout: Layout, sets: int, device: torch.device) -> None:
-        self.data = torch.as_tensor(layout.data, device=device)
-        self.students = [torch.as_tensor(b.slots.clip(0), device=device) for b in layout.buckets]
-        self.in_order = layout.data.tolist() == list(range(sets))
+        The inputs are valid until the next call.
+        """
+        rows = rows[self._data]
+        shape = (*rows.shape, self.samples.inputs.shape[2])
+        if self._room.shape != shape:
+            self._room = self.samples.inputs.new_empty(shape)
+        flat = (rows + self.samples.size * self._data[:, None]).flatten()
+        inputs = self.samples.inputs.flatten(0, 1)
+        torch.index_select(inputs, 0, flat, out=self._room.flatten(0, 1))
+        return self._room, self._targets.gather(1, rows[self._groups])
 
 
 class TrainingSet(SampleSet):
@@ -102,18 +119,15 @@ class TrainingSet(SampleSet):
         self.steps_an_epoch = self.size // batch_size
         self._epoch = -1
         self._order = torch.empty(0)
-        self._full: tuple[Seats, tuple[Tensor, list[Tensor]]] | None = None
 
-    def batch(self, seats: Seats, step: int) -> tuple[Tensor, list[Tensor]]:
-        """Give the minibatch of a step; see `select`."""
+    def batch(self, seated: Seated, step: int) -> tuple[Tensor, Tensor]:
+        """Give the inputs and targets of a step, as `Seated.block` does."""
         if self.batch_size == self.size:
-            if self._full is None or self._full[0] is not seats:
-                self._full = (seats, self.select(seats, slice(None)))
-            return self._full[1]
+            return seated.whole
         epoch, place = divmod(step, self.steps_an_epoch)
         if epoch != self._epoch:
             orders = [epoch_order(seed, self.size, epoch) for seed in self.seeds]
             self._order = torch.as_tensor(np.stack(orders), device=self.inputs.device)
             self._epoch = epoch
         start = place * self.batch_size
-        return self.select(seats, self._order[:, start : start + self.batch_size])
+        return seated.gather(self._order[:, start : start + self.batch_size])
