@@ -5,8 +5,9 @@ import torch
 from tsframe.streams import stream
 from tsframe.students.activations import ACTIVATIONS
 from tsframe.students.initializations import Glorot2010, He2015, LeCun1998, TorchDefault
+from tsframe.students.layout import Layout, VACANT
 from tsframe.students.mlp import MLP
-from tsframe.students.stack import copy_students, Layout, Stack, VACANT
+from tsframe.students.stack import copy_students, Stack
 
 # law -> variance of a weight for fan_in, fan_out
 LAWS = {

@@ -7,8 +7,9 @@ import torch
 
 from tsframe.students.activations import ACTIVATIONS
 from tsframe.students.initializations import TorchDefault
+from tsframe.students.layout import Layout
 from tsframe.students.mlp import MLP
-from tsframe.students.stack import Layout, Stack
+from tsframe.students.stack import Stack
 from tsframe.training.adam import Adam
 from tsframe.training.batching import stacks_of
 from tsframe.training.engine import evaluate, train_stack
@@ -322,7 +323,9 @@ def test_bad_training_is_refused_with_a_sentence(make, sentence):
 
 def test_ties_and_nan_count_as_errors():
     objective = Objective("cross_entropy", 3)
-    logits = torch.tensor([[2.0, 1.0, 0.0], [1.0, 1.0, 0.0], [torch.nan, 1.0, 0.0], [0.0, 1.0, 2.0]])
+    logits = torch.tensor(
+        [[2.0, 1.0, 0.0], [1.0, 1.0, 0.0], [torch.nan, 1.0, 0.0], [0.0, 1.0, 2.0]]
+    )
     targets = torch.zeros(1, 4, dtype=torch.int64)
     wrong = objective.sample_errors(logits.T[None], targets)
     assert wrong.tolist() == [[0.0, 1.0, 1.0, 1.0]]

@@ -16,8 +16,9 @@ from tsframe.measures.errors import errors, is_interpolated
 from tsframe.measures.norms import distance, weight_norm
 from tsframe.samples import draw_samples, Samples
 from tsframe.students.activations import ACTIVATIONS
+from tsframe.students.layout import Layout
 from tsframe.students.mlp import MLP
-from tsframe.students.stack import Layout, Stack
+from tsframe.students.stack import Stack
 from tsframe.teachers import LinearTeacher, Teacher
 from tsframe.training.adam import Adam
 from tsframe.training.engine import train_stack

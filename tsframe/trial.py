@@ -354,7 +354,10 @@ def _stacks(
     trials: list[Trial], routes: dict[str, Route], device: torch.device, threads: int
 ) -> list[list[int]]:
     """Split trials into stacks, so that no result depends on how."""
-    stepping = [k for k, trial in enumerate(trials) if not trial.exact]
+    # Data sets of one seed go side by side: they begin with the same standard normals.
+    stepping = sorted(
+        (k for k, trial in enumerate(trials) if not trial.exact), key=lambda k: trials[k].seed
+    )
     some = [trials[k] for k in stepping]
     sizes = [trial._bytes for trial in some]
     shared = [routes[str(trial.precision)].rows_independent for trial in some]

@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from tsframe.students.stack import Stack, VACANT
+from tsframe.students.layout import VACANT
+from tsframe.students.stack import Stack
 
 __all__ = ["distance", "weight_norm"]
 

@@ -11,7 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from tsframe.students.stack import Buffers, Stack
+from tsframe.students.buffers import Buffers
+from tsframe.students.stack import Stack
 
 __all__ = ["backward"]
 

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsframe.students.stack import copy_students, Layout, Stack, VACANT
+from tsframe.students.layout import Layout, VACANT
+from tsframe.students.stack import copy_students, Stack
 from tsframe.training.adam import Adam, AdamState
 from tsframe.training.backward import backward
 from tsframe.training.losses import Objective

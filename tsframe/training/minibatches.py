@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tsframe.streams import stream
-from tsframe.students.stack import Layout
+from tsframe.students.layout import Layout
 
 __all__ = ["SampleSet", "Seated", "TrainingSet", "epoch_order"]
 

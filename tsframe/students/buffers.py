@@ -1,0 +1,107 @@
+"""Hidden values of a stack, and the views of them and of the weights that a step needs.
+
+Samples lie in the last dimension, so that a student's block is contiguous.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from tsframe.students.layout import Layout
+
+__all__ = ["Buffers", "Layer"]
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One activation and the batched product behind it, for one bucket: views made once.
+
+    Attributes
+    ----------
+    index : int
+        Which of the stack's weight tensors multiplies.
+    weights, weights_t : Tensor
+        That tensor, shape (slots, rows, width + 1), and its transpose.
+    z, value, pulled : Tensor
+        Pre-activations, what the activation makes of them, and room for the gradient of the loss to
+        that. At the first layer of shape (groups, places, width, samples), behind it
+        (slots, width, samples).
+    inputs, inputs_t : Tensor
+        Values with the constant unit, shape (slots, width + 1, samples), and their transpose.
+    outputs : Tensor, shape (slots, rows, samples)
+        The product: pre-activations of the next layer, or logits.
+    pulled_inputs : Tensor, shape (slots, width + 1, samples)
+        Room for the gradient of the loss to the inputs; `pulled` is a part of it.
+    """
+
+    index: int
+    weights: Tensor
+    weights_t: Tensor
+    z: Tensor
+    value: Tensor
+    pulled: Tensor
+    inputs: Tensor
+    inputs_t: Tensor
+    outputs: Tensor
+    pulled_inputs: Tensor
+
+
+class Buffers:
+    """Hidden values of one forward pass over a stack, kept so that no step allocates them.
+
+    The backward pass turns pre-activations and logits, in place, into the gradients of the loss
+    with respect to them.
+
+    Attributes
+    ----------
+    first : Tensor, shape (groups, first rows, samples)
+        Pre-activations of the first layers.
+    layers : list of list of Layer
+        For each bucket, from the inputs to the logits.
+    linear : list of (Tensor, Tensor), shapes (groups, places, outputs, samples)
+        For each bucket of depth 0, its part of `first` and of `logits`.
+    logits : Tensor, shape (all slots, outputs, samples)
+        In the order of `Layout.slots`.
+    """
+
+    def __init__(self, layout: Layout, weights: list[Tensor], samples: int) -> None:
+        new = weights[0].new_empty
+        self.first = new(layout.groups, layout.first_rows, samples)
+        self.logits = new(len(layout.slots), layout.outputs, samples)
+        self.layers: list[list[Layer]] = []
+        self.linear: list[tuple[Tensor, Tensor]] = []
+        sizes = [bucket.slots.size * (bucket.width + 1) * samples for bucket in layout.buckets]
+        scratch = new(max(sizes, default=0))  # the same memory for all buckets
+        parts = self.logits.split([bucket.slots.size for bucket in layout.buckets])
+        index = 1
+        for bucket, size, logits in zip(layout.buckets, sizes, parts, strict=True):
+            seats, slots, width = bucket.slots.shape, bucket.slots.size, bucket.width
+            z = self.first[:, bucket.rows].unflatten(1, (seats[1], -1))
+            if bucket.depth == 0:
+                self.linear.append((z, logits.unflatten(0, seats)))
+            pulled = scratch[:size].view(slots, width + 1, samples)
+            layers = []
+            for after in range(1, bucket.depth + 1):
+                inputs = new(slots, width + 1, samples)
+                inputs[:, width] = 1.0
+                last = after == bucket.depth
+                outputs = logits if last else new(slots, width, samples)
+                value, pulled_value = inputs[:, :width], pulled[:, :width]
+                if after == 1:
+                    value, pulled_value = (t.unflatten(0, seats) for t in (value, pulled_value))
+                layers.append(
+                    Layer(
+                        index=index,
+                        weights=weights[index],
+                        weights_t=weights[index].mT,
+                        z=z,
+                        value=value,
+                        pulled=pulled_value,
+                        inputs=inputs,
+                        inputs_t=inputs.mT,
+                        outputs=outputs,
+                        pulled_inputs=pulled,
+                    )
+                )
+                z, index = outputs, index + 1
+            self.layers.append(layers)
