@@ -23,15 +23,15 @@ SCIENCE = (
 ).split()
 SWEEP = (
     "axes selection chunks ledger merging provenance contract sweep spec layout growth store rows "
-    "watching plan opening execution phases plots"
+    "opening findings verification repairing packing watching plan execution phases plots"
 ).split()  # imports nothing of the science half
-FRONT = ["commands", "cli"]
+FRONT = ["commands", "upkeep", "cli"]
 ORDER = [*SCIENCE, *SWEEP, *FRONT]
 
 # Where a heavy package may be imported.
 PLACES = {
     "torch": {"students", "training", "measures", "batch", "trial"},
-    "zarr": {"layout"},
+    "zarr": {"layout", "packing"},
     "joblib": {"execution"},
     "matplotlib": {"plots"},
     "seaborn": {"plots"},

@@ -37,18 +37,23 @@ The rooms, each of which may import only what stands above it::
     contract    what a sweep asks of its trials
     sweep       Sweep: a function and its labeled domain
     spec        what a store remembers of its sweep, and how another one fits into it
-    layout      what a store is on disk (the only file that imports zarr)
+    layout      what a store is on disk (imports zarr)
     growth      more values on any axis, more measures; what is there stays to the bit
     store       the zarr store of a sweep: created whole, committed chunk by chunk
     rows        from an engine call to rows of the store; failures isolated
+    opening     open_store: a store as a Dataset, with what is not settled masked
+    findings    what verifying a store found
+    verification  looks for damage, level by level, up to training cells again
+    repairing   mends what verifying finds; never makes a cell done
+    packing     a copy to publish: few checksummed objects (imports zarr)
     watching    progress, live or in a quiet log
     plan        cells -> chunks; what a run will take, before it runs
-    opening     open_store: a store as a Dataset, with what is not settled masked
     execution   run what is missing, through joblib (the only file that imports joblib)
     phases/     phases and phase boundaries from a store: xarray in, xarray out
     plots/      phase_diagram and its siblings: xarray in, matplotlib Axes out
     commands    what the command line does
-    cli         tsframe plan | run | status
+    upkeep      verify, repair and pack on the command line
+    cli         tsframe plan | run | status | verify | repair | pack
 
 Names are loaded when they are first used, so that the command line answers at once and the science
 half works where zarr and joblib are missing.

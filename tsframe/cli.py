@@ -1,8 +1,8 @@
-"""The command line: ``tsframe plan | run | status``.
+"""The command line: ``tsframe plan | run | status | verify | repair | pack``.
 
 The commands are imported when they are called, so that ``tsframe --help`` answers at once. Exit
 codes: 0 all cells settled, 1 some failed, 2 refused (with one sentence that says why), 3
-unfinished, 130 interrupted.
+unfinished, 130 interrupted; of ``verify`` 0 clean, 1 repairable, 2 damaged.
 """
 
 import sys
@@ -22,6 +22,9 @@ app.command(
 )
 app.command("tsframe.commands:run", help="Train what is missing of a sweep, then draw its figures.")
 app.command("tsframe.commands:status", help="Say how far a store is: done, failed, to do.")
+app.command("tsframe.upkeep:verify", help="Look for damage in a store.")
+app.command("tsframe.upkeep:repair", help="Mend what verify finds, losing nothing that is right.")
+app.command("tsframe.upkeep:pack", help="Write a copy of a store to publish, for plain xarray.")
 
 
 def main(tokens: Sequence[str] | None = None) -> None:

@@ -18,7 +18,7 @@ from tsframe.provenance import facts, Runs, stamp
 from tsframe.spec import Fit, fit, spec_of
 from tsframe.sweep import Sweep
 
-__all__ = ["finish", "grow", "intent", "recall"]
+__all__ = ["finish", "grow", "intent", "recall", "since_of"]
 
 LOG = logging.getLogger("tsframe")
 
@@ -34,6 +34,15 @@ def recall(path: Path, root: Mapping[str, Any]) -> dict[str, Any]:
 def intent(path: Path, root: Mapping[str, Any]) -> bool:
     """Tell whether a growth of a store has begun that its attributes do not show yet."""
     return (path / "runs" / f"spec-{root['spec_version'] + 1}.json").exists()
+
+
+def since_of(path: Path, version: int) -> dict[str, int]:
+    """Give for each measure that growth has added the number of the first run that knew it."""
+    runs = Runs(path / "runs")
+    grown = {v: runs.read(f"spec-{v}").get("new", ()) for v in range(2, version + 1)}
+    return {
+        name: int(runs.read(f"since-{v}").get("run", 1)) for v, new in grown.items() for name in new
+    }
 
 
 def grow(path: Path, sweep: Sweep) -> Fit:

@@ -2,13 +2,15 @@
 
 All arrays share one grid of chunks along the axes, are whole along inner dims, and end their
 codecs in crc32c; metadata is never consolidated, since a working store grows. Arrays are made and
-enlarged here and never shrunk: no chunk is ever moved or deleted. This file and those that say so
-in their first lines are the only ones that import zarr.
+enlarged here and never shrunk: no chunk is ever moved or deleted. But for `packing`, this is the
+only file that imports zarr.
 """
 
 import json
 import math
 import os
+import tempfile
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +18,31 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import zarr
+from zarr.abc.buffer import Buffer
 from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 from zarr.errors import ContainsArrayError
+from zarr.storage import MemoryStore
 
 from tsframe.axes import Value
 from tsframe.ledger import ENTRIES
 
-__all__ = ["FORMAT", "Array", "enlarge", "open_arrays", "root_facts", "root_mark", "write_empty"]
+__all__ = [
+    "FORMAT",
+    "Array",
+    "Form",
+    "coordinates",
+    "enlarge",
+    "faults",
+    "forms",
+    "metadata",
+    "open_arrays",
+    "read_coordinate",
+    "rebuild",
+    "rebuild_root",
+    "root_facts",
+    "root_mark",
+    "write_empty",
+]
 
 FORMAT = 1
 COORDINATES = 1024  # values in a chunk of a coordinate, or all it has at creation
@@ -262,3 +282,103 @@ def stretch(array: Array, shape: tuple[int, ...]) -> None:
     larger = tuple(max(old, new) for old, new in zip(array.shape, shape, strict=True))
     if larger != array.shape:
         array.resize(larger)
+
+
+def faults(path: Path, name: str, form: Form) -> list[str]:
+    """Say what the zarr.json of an array has that its form has not; larger shapes are growth.
+
+    Parameters
+    ----------
+    path : Path
+        The store.
+    name : str
+        The array.
+    form : Form
+        What it should be like.
+
+    Returns
+    -------
+    list of str
+        Each fault in words; empty if there is none.
+    """
+    facts = metadata(path, name)
+    if not facts:
+        return ["it is missing or not JSON of a zarr array"]
+    memory: dict[str, Buffer] = {}
+    create(zarr.create_group(MemoryStore(memory)), name, form)
+    due = json.loads(memory[f"{name}/zarr.json"].to_bytes())
+    shape: Any = facts.get("shape")
+    if (
+        isinstance(shape, list)
+        and len(shape) == len(form.shape)
+        and all(isinstance(n, int) for n in shape)
+        and not np.less(shape, form.shape).any()
+    ):
+        due["shape"] = shape
+    if name in form.dims:  # whose chunks were cut to what it first held
+        due["chunk_grid"] = facts.get("chunk_grid", {})
+    return differences(facts, due)
+
+
+def differences(there: Any, due: Any, where: str = "") -> list[str]:
+    """Say where JSON differs from what is due; keys that only one version of zarr writes may."""
+    if isinstance(there, dict) and isinstance(due, dict):
+        both = [key for key in due if key in there]
+        found = [
+            text for key in both for text in differences(there[key], due[key], f"{where} {key}")
+        ]
+        lacks, has = sorted(set(due) - set(there)), sorted(set(there) - set(due))
+        return found + ([f"{where[1:]} has {has}, not {lacks}"] if lacks and has else [])
+    if isinstance(there, list) and isinstance(due, list) and len(there) == len(due):
+        pairs = zip(there, due, strict=True)
+        return [text for one, other in pairs for text in differences(one, other, where)]
+    same = type(there) is type(due) and there == due
+    return [] if same else [f"{where[1:]} is {there!r}, not {due!r}"]
+
+
+def metadata(path: Path, name: str) -> dict[str, Any]:
+    """Read the zarr.json of an array; empty if there is none that is JSON of an array."""
+    try:
+        facts = json.loads((path / name / "zarr.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) and facts.get("node_type") == "array" else {}
+
+
+def read_coordinate(path: Path, name: str) -> list[Value]:
+    """Read the values of one dim, as plain Python values."""
+    array = zarr.open_array(path / name, mode="r")
+    values: list[Value] = np.asarray(array[...]).tolist()
+    return [bool(v) for v in values] if array.attrs.get("dtype") == "bool" else values
+
+
+def rebuild(path: Path, name: str, form: Form, values: Sequence[Value] | None) -> None:
+    """Write the zarr.json of an array anew, and the values if it is a coordinate.
+
+    Parameters
+    ----------
+    path : Path
+        The store.
+    name : str
+        The array.
+    form : Form
+        What it is like.
+    values : sequence, optional
+        What a coordinate holds; the chunks of other arrays stay as they are.
+    """
+    with tempfile.TemporaryDirectory(prefix=".", dir=path / "runs") as draft:
+        array = create(zarr.create_group(draft), name, form)
+        if values is not None:
+            array[:] = np.array(values, object if form.dtype == "string" else form.dtype)
+        (path / name).mkdir(exist_ok=True)
+        for file in sorted((Path(draft) / name).iterdir()):  # c.0 comes before zarr.json
+            file.replace(path / name / file.name)
+
+
+def rebuild_root(path: Path, name: str, spec: Spec) -> None:
+    """Write the attributes of a store anew, and nothing but these."""
+    facts = {"tsframe_format": FORMAT, "name": name, **attributes(spec)}
+    text = json.dumps({"attributes": facts, "zarr_format": 3, "node_type": "group"}, indent=2)
+    draft = path / "runs" / f".zarr.json.{uuid.uuid4().hex}"
+    draft.write_text(text)
+    draft.replace(path / "zarr.json")

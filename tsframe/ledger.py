@@ -7,18 +7,29 @@ as *settled* only with a right digest. Everything here is a pure function of arr
 """
 
 import enum
+import hashlib
 import math
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from tsframe.axes import Value
 
-__all__ = ["ATTEMPTS", "ENTRIES", "Array", "State", "digests", "pending", "settled", "vouched"]
+__all__ = [
+    "ATTEMPTS",
+    "ENTRIES",
+    "Array",
+    "State",
+    "digests",
+    "pending",
+    "settled",
+    "sha256_of",
+    "vouched",
+]
 
 Array: TypeAlias = npt.NDArray[np.float64]
 
@@ -165,3 +176,12 @@ def encoded(value: Value) -> bytes:
     if isinstance(value, str):
         return value.encode() + b"\0"
     return struct.pack("<d" if isinstance(value, float) else "<q", value)
+
+
+def sha256_of(values: npt.NDArray[Any]) -> str:
+    """sha256 of an array in C order, little endian; of strings in utf-8, each ended by NUL."""
+    if values.dtype.kind in "OUT":
+        raw = b"".join(str(value).encode() + b"\0" for value in values.reshape(-1))
+    else:
+        raw = np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"))).tobytes()
+    return hashlib.sha256(raw).hexdigest()

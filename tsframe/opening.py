@@ -1,5 +1,6 @@
 """A store, opened as a labeled Dataset whose every number is vouched for."""
 
+import json
 import logging
 import os
 from pathlib import Path
@@ -10,9 +11,17 @@ import xarray as xr
 from tsframe.ledger import ENTRIES, State
 from tsframe.store import Store
 
-__all__ = ["open_store"]
+__all__ = ["open_store", "packed"]
 
 LOG = logging.getLogger("tsframe")
+
+
+def packed(path: Path) -> bool:
+    """Tell whether something is a copy that `pack` wrote."""
+    try:
+        return "tsframe_packed" in json.loads((path / "zarr.json").read_text())["attributes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def open_store(path: str | os.PathLike[str], strict: bool = False) -> xr.Dataset:
@@ -20,7 +29,7 @@ def open_store(path: str | os.PathLike[str], strict: bool = False) -> xr.Dataset
 
     Measures are NaN wherever no settled row of the ledger vouches for them. The variable
     ``state`` says why: 0 to do, 1 done, 2 failed, 3 diverged (NaN is the result), 4 excluded.
-    Axes of numbers ascend.
+    Axes of numbers ascend. A copy that `pack` wrote is opened lazily, and is so already.
 
     Parameters
     ----------
@@ -39,6 +48,9 @@ def open_store(path: str | os.PathLike[str], strict: bool = False) -> xr.Dataset
     ValueError
         If `strict` and some cells are to do or have failed.
     """
+    if packed(Path(path)):
+        copy: xr.Dataset = xr.open_zarr(path, chunks=None)
+        return copy
     store = Store.open(Path(path), write=False)
     ledger, measures = store.load()
     state = ledger[..., 0].astype(np.int8)

@@ -232,6 +232,12 @@ class Store:
             full.errno = error.errno
             raise full from error
 
+    def file(self, name: str, number: int) -> Path:
+        """Give the file that holds one chunk of an array, whether it exists or not."""
+        index = [*np.unravel_index(number, self.grid.counts)]
+        index += [np.intp(0)] * (len(self.arrays[name].shape) - len(index))
+        return self.path / name / "".join(["c", *(f".{i}" for i in index)])
+
     def read_chunk(self, number: int) -> tuple[Array, dict[str, Array]]:
         """Read one chunk: its ledger, shape (cells, entry), and measures, shape (cells, *inner)."""
         block = self.grid.block(number)
