@@ -23,7 +23,8 @@ SCIENCE = (
 ).split()
 SWEEP = (
     "axes selection chunks ledger merging provenance contract sweep spec layout growth store rows "
-    "opening findings verification repairing packing watching plan execution phases plots"
+    "opening findings verification repairing packing watching plan workers execution phases "
+    "plots"
 ).split()  # imports nothing of the science half
 FRONT = ["commands", "upkeep", "cli"]
 ORDER = [*SCIENCE, *SWEEP, *FRONT]
@@ -32,7 +33,7 @@ ORDER = [*SCIENCE, *SWEEP, *FRONT]
 PLACES = {
     "torch": {"students", "training", "measures", "batch", "trial"},
     "zarr": {"layout", "packing"},
-    "joblib": {"execution"},
+    "joblib": {"workers"},
     "matplotlib": {"plots"},
     "seaborn": {"plots"},
 }
@@ -266,7 +267,7 @@ FAULTS = {
     ),
     "joblib in the science half": (
         append("tsframe/trial.py", INDENTED + "import joblib"),
-        "joblib has its place in execution",
+        "joblib has its place in workers",
     ),
     "seaborn outside of plots": (
         append("tsframe/sweep.py", "import seaborn as sns"),

@@ -16,13 +16,14 @@ import xarray as xr
 from threadpoolctl import threadpool_info
 
 from tests.toy import Square
-from tsframe.execution import muster, run
+from tsframe.execution import run
 from tsframe.ledger import ENTRIES, State
 from tsframe.opening import open_store
 from tsframe.rows import TEXT
 from tsframe.store import Store
 from tsframe.sweep import Sweep
 from tsframe.watching import watch
+from tsframe.workers.crew import muster
 
 ROOT = Path(__file__).parents[1]
 
@@ -352,21 +353,3 @@ def test_an_interrupted_run_keeps_what_is_finished_and_leaves_no_worker(
     assert values(tmp_path / "s.zarr").identical(undisturbed)
     runs = open_store(tmp_path / "s.zarr")["ledger"].values[..., ENTRIES.index("run")]
     assert (runs == 1).sum() >= done
-
-
-class Deadly(Square):
-    @staticmethod
-    def train_together(trials: Any, device: str = "auto", threads: int | None = None) -> xr.Dataset:
-        for trial in trials:
-            if trial.value == 3 and not Path(trial.folder).exists():
-                Path(trial.folder).touch()
-                os.kill(os.getpid(), signal.SIGKILL)
-        return Square.train_together([Square(trial.value) for trial in trials], device, threads)
-
-
-def test_a_dead_worker_ends_the_run_with_a_sentence_and_loses_nothing(tmp_path: Path) -> None:
-    sweep = Sweep(lambda seed: Deadly(seed, folder=str(tmp_path / "died")), seed=range(6))
-    with pytest.raises(RuntimeError, match="a worker died while training"):
-        run(sweep, tmp_path / "s.zarr", n_jobs=2, chunk={"seed": 1})
-    dataset = run(sweep, tmp_path / "s.zarr", n_jobs=2)
-    assert dataset["square"].values.tolist() == [0.0, 1.0, 4.0, 9.0, 16.0, 25.0]

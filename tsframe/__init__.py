@@ -48,7 +48,8 @@ The rooms, each of which may import only what stands above it::
     packing     a copy to publish: few checksummed objects (imports zarr)
     watching    progress, live or in a quiet log
     plan        cells -> chunks; what a run will take, before it runs
-    execution   run what is missing, through joblib (the only file that imports joblib)
+    workers/    who trains: crews, marks of what is in hand, signals (alone imports joblib)
+    execution   run what is missing
     phases/     phases and phase boundaries from a store: xarray in, xarray out
     plots/      phase_diagram and its siblings: xarray in, matplotlib Axes out
     commands    what the command line does

@@ -1,5 +1,5 @@
 from . import phases as phases, plots as plots, theory as theory
-from .execution import CellFailed as CellFailed, run as run
+from .execution import CellFailed as CellFailed, run as run, Stopped as Stopped
 from .inputs import Gaussian as Gaussian
 from .opening import open_store as open_store
 from .plan import plan as plan

@@ -1,10 +1,12 @@
 """The command line: ``tsframe plan | run | status | verify | repair | pack``.
 
 The commands are imported when they are called, so that ``tsframe --help`` answers at once. Exit
-codes: 0 all cells settled, 1 some failed, 2 refused (with one sentence that says why), 3
-unfinished, 130 interrupted; of ``verify`` 0 clean, 1 repairable, 2 damaged.
+codes: 0 all cells settled, or stopped by SIGUSR1 before the time is up; 1 some cells failed; 2
+refused, with one sentence that says why; 3 unfinished, or ended by a fault of the machine; 130
+stopped by Ctrl-C; 143 stopped by SIGTERM; of ``verify`` 0 clean, 1 repairable, 2 damaged.
 """
 
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -39,8 +41,14 @@ def main(tokens: Sequence[str] | None = None) -> None:
         app(tokens, exit_on_error=False)
     except CycloptsError:
         sys.exit(2)  # cyclopts has said why
-    except KeyboardInterrupt:
-        leave("interrupted; what was finished is kept, the same command goes on.", 130)
+    except KeyboardInterrupt as stopped:
+        number = getattr(stopped, "signum", signal.SIGINT)
+        announced = number == getattr(signal, "SIGUSR1", None)
+        leave(
+            f"{'interrupted' if number == signal.SIGINT else signal.Signals(number).name}; what "
+            "was finished is kept, the same command goes on.",
+            0 if announced else 128 + number,
+        )
     except RuntimeError as error:
         leave(str(error), 3)
     except (ValueError, TypeError, OSError) as error:

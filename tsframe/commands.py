@@ -23,12 +23,13 @@ from rich.console import Console
 from rich.table import Table
 
 from tsframe.axes import describe
-from tsframe.execution import CellFailed, muster, run as run_sweep
+from tsframe.execution import CellFailed, in_shard, read_shard, run as run_sweep, STALL
 from tsframe.ledger import State
 from tsframe.plan import plan as plan_sweep
 from tsframe.selection import choose, parse_choice
 from tsframe.store import Store
 from tsframe.sweep import Sweep
+from tsframe.workers.crew import muster
 
 __all__ = ["plan", "run", "status"]
 
@@ -114,7 +115,22 @@ def run(
         bool, Parameter(negative="", help="Train cells again that failed twice.")
     ] = False,
     fail_fast: Annotated[
-        bool, Parameter(negative="", help="End at the first failed cell.")
+        bool, Parameter(negative="", help="End at the first cell that fails.")
+    ] = False,
+    shard: Annotated[
+        str | None, Parameter(help="i/N: train part i of N, for N processes on one store.")
+    ] = None,
+    limit: Annotated[
+        float | None, Parameter(help="Seconds a chunk may take; a cell that takes longer fails.")
+    ] = None,
+    stall: Annotated[
+        float, Parameter(help="Seconds without a sign of life after which the run ends.")
+    ] = STALL,
+    grace: Annotated[
+        float | None, Parameter(help="Seconds for chunks in hand after a signal; 20, USR1 100.")
+    ] = None,
+    force: Annotated[
+        bool, Parameter(negative="", help="Run even though another run holds the store.")
     ] = False,
     figures: Annotated[bool, Parameter(help="Draw the figures of analysis/NAME.py.")] = True,
 ) -> int:
@@ -133,6 +149,11 @@ def run(
             only=some,
             retry_failed=retry_failed,
             fail_fast=fail_fast,
+            shard=shard,
+            limit=limit,
+            stall=stall,
+            grace=grace,
+            force=force,
         )
     except CellFailed as failed:
         print(f"tsframe: {failed}", file=sys.stderr)
@@ -142,7 +163,8 @@ def run(
         for figure in draw(study, path):
             print(f"figure:  {figure}")
     opened = Store.open(path, write=False)
-    chosen = choose(sweep.axes, some).reshape(-1)
+    part = in_shard(opened.grid, read_shard(shard))
+    chosen = (opened.fit(sweep).spread(choose(sweep.axes, some)) & part).reshape(-1)
     error = first_error(opened, chosen)
     if error:
         print(say(error), file=sys.stderr)

@@ -2,91 +2,39 @@
 
 `run` finds the cells that the store does not vouch for and sends their chunks to workers. A
 worker trains a chunk in one call and commits it itself, so a finished chunk is never lost,
-whatever happens to the main process; the same command goes on where the last one stopped. This is
-the only file that imports joblib.
+whatever happens to the main process; the same command goes on where the last one stopped.
 """
 
 import contextlib
 import logging
 import os
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import joblib
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from joblib.parallel import get_active_backend
-from threadpoolctl import threadpool_limits
 
-from tsframe.axes import describe
 from tsframe.chunks import Grid
 from tsframe.growth import grow
-from tsframe.ledger import ENTRIES, State
 from tsframe.opening import open_store
-from tsframe.plan import plan
-from tsframe.provenance import facts, stamp
-from tsframe.rows import train_rows
+from tsframe.plan import Plan, plan
+from tsframe.provenance import facts
 from tsframe.selection import Only
 from tsframe.store import Store
 from tsframe.sweep import Sweep
-from tsframe.watching import watch
+from tsframe.workers.claims import claim, owners
+from tsframe.workers.crew import muster
+from tsframe.workers.job import close, Job, Terms
+from tsframe.workers.shift import CellFailed, Suspects
+from tsframe.workers.stop import Stopped
 
-__all__ = ["CellFailed", "run"]
+__all__ = ["STALL", "CellFailed", "Stopped", "in_shard", "read_shard", "run"]
 
 LOG = logging.getLogger("tsframe")
-IDLE = 30  # seconds after which a worker without work leaves
-PASSES = 3  # over what an overlapping writer of a killed run left torn
-
-
-@dataclass(frozen=True)
-class Crew:
-    """Who does the work.
-
-    Parameters
-    ----------
-    backend : str
-        Name of joblib's backend.
-    workers : int
-        How many train at once.
-    threads : int
-        How many threads each of them uses.
-    """
-
-    backend: str
-    workers: int
-    threads: int
-
-
-@dataclass(frozen=True)
-class Came:
-    """What came of a chunk.
-
-    Parameters
-    ----------
-    chunk : int
-        Its number.
-    counts : Counter
-        How many cells ended in each state.
-    flops : float
-        Predicted work of these cells.
-    engine : dict
-        What the engine says of itself.
-    """
-
-    chunk: int
-    counts: Counter[str]
-    flops: float
-    engine: dict[str, Any]
-
-
-class CellFailed(RuntimeError):
-    """A cell failed in a run that was told to end then."""
+STALL = 600.0  # seconds without one after which a run ends
 
 
 def run(
@@ -97,16 +45,22 @@ def run(
     device: str = "auto",
     chunk: Mapping[str, int] | None = None,
     only: Only | None = None,
+    shard: str | None = None,
     retry_failed: bool = False,
     fail_fast: bool = False,
+    limit: float | None = None,
+    stall: float = STALL,
+    grace: float | None = None,
+    force: bool = False,
     progress: bool = True,
 ) -> xr.Dataset:
     """Train what is missing of a sweep, commit it chunk by chunk, and open the results.
 
     Running it again trains only what is still missing. A store grows by the values and measures
     that the sweep has and it lacks; what it holds stays to the bit, and values that the sweep
-    lacks stay as they are. Under ``joblib.parallel_config`` the
-    backend and the number of workers given there are used.
+    lacks stay as they are. Under ``joblib.parallel_config`` the backend and the number of workers
+    given there are used. The first Ctrl-C, SIGTERM or SIGUSR1
+    lets the chunks in hand finish, the second drops them; both end in `Stopped`.
 
     Parameters
     ----------
@@ -115,8 +69,8 @@ def run(
     store : path
         The store, e.g. ``"stores/NAME.zarr"``; it is made if it does not exist.
     n_jobs : int, optional
-        Number of workers; -1 means one a CPU core, which is the default unless a GPU is at work.
-        The cores are shared out among the workers.
+        Number of workers; -1 means one a CPU core, which is the default unless GPUs are at work,
+        each of which has one. The cores are shared out among the workers.
     device : str
         Where to train, as the trials understand it: ``"auto"``, ``"cpu"`` or ``"cuda"``.
     chunk : mapping of str to int, optional
@@ -125,11 +79,24 @@ def run(
         Which cells to train; the others stay as they are. ``{"width": [10, 30], "slope":
         slice(0.1, 0.5)}`` gives values of some axes, a list, one, or a range with both ends; a
         DataArray of booleans chooses by its coordinates, a plain array by the store order.
+    shard : str, optional
+        ``"i/N"`` with 0 <= i < N trains one of N parts of the chunks, so that N processes, each
+        with its own shard, share the work on one store.
     retry_failed : bool
         Whether to train failed cells again even if they have failed twice.
     fail_fast : bool
         Whether to end the run with `CellFailed` at the first cell that fails; else the failed
         cells are kept as such and all others trained.
+    limit : float, optional
+        Seconds that one call of the engine may take, by default half an hour and more for costly
+        chunks. A chunk over its limit is trained again cell by cell; a cell over it fails.
+    stall : float
+        Seconds without any sign of life from a worker after which the run ends with an error.
+    grace : float, optional
+        Seconds that chunks in hand have to finish after a signal; by default 20, or 100 after
+        SIGUSR1.
+    force : bool
+        Whether to run even though another run holds the store; its workers then stop.
     progress : bool
         Whether to show a live display when stderr is a terminal, and log lines when it is not.
 
@@ -137,208 +104,112 @@ def run(
     -------
     xarray.Dataset
         What `open_store` gives.
+
     """
     crew = muster(n_jobs, device)
+    part = read_shard(shard)
+    check_seconds(limit=limit, stall=stall, grace=grace)
     path = Path(store)
     planned = plan(sweep, path, chunk=chunk, n_jobs=crew.workers, only=only)
-    chosen = planned.chosen.reshape(sweep.shape)
-    if path.exists():
-        fit = grow(path, sweep)
-        opened, sweep, mine = Store.open(path), fit.whole, fit.spread(chosen)
-    else:
-        opened = Store.create(path, sweep, planned.grid.chunk)
-        mine = chosen
-    ledger = opened.load()[0]
-    todo = opened.pending(ledger, retry_failed) & mine
-    unclean = opened.runs.unclean()
-    if not todo.any():
-        LOG.info("%s: nothing to train", path)
-        close(opened, unclean, "checked by a run that found nothing to train")
-        return open_store(path)
-    number = opened.runs.begin(
-        {
-            **facts(sweep.file),
-            "spec_version": opened.facts["spec_version"],
-            "backend": crew.backend,
-            "n_jobs": crew.workers,
-            "threads": crew.threads,
-            "device": device,
-            "source": sweep.source,
-        }
-    )
-    counts: Counter[str] = Counter()
-    for _ in range(PASSES):
-        counts += one_pass(sweep, opened, todo, number, crew, device, progress, fail_fast)
-        if not unclean:
-            break
-        ledger = opened.load()[0]
-        todo = opened.pending(ledger) & mine & (ledger[..., 2] != number)
+    make(path, sweep, planned)
+    name = f"{part[0]}-{part[1]}" if part else "all"
+    with claim(path / "runs" / "lock", name, force) as held:
+        fit, opened = grow(path, sweep), Store.open(path)
+        while fit.whole.shape != opened.grid.shape:  # another shard has just let it grow
+            fit, opened = grow(path, sweep), Store.open(path)
+        chosen = fit.spread(planned.chosen.reshape(sweep.shape))
+        mine = chosen & in_shard(opened.grid, part)
+        todo = opened.pending(opened.load()[0], retry_failed) & mine
+        dead, live = roll_call(opened, shard)
         if not todo.any():
-            break
-    os.sync()
-    close(opened, unclean, f"its digests were checked by run {number}")
-    opened.runs.note(f"{number}.end", {"end": stamp(), "counts": counts, "reason": "finished"})
+            LOG.info("%s: nothing to train", path)
+            close(opened, dead, "checked by a run that found nothing to train")
+            return open_store(path)
+        number = opened.runs.begin(
+            {
+                **facts(sweep.file),
+                "spec_version": opened.facts["spec_version"],
+                "backend": crew.backend,
+                "n_jobs": crew.workers,
+                "threads": crew.threads,
+                "device": device,
+                "shard": shard,
+                "source": sweep.source,
+            }
+        )
+        held.say(run=number)
+        job = Job(fit.whole.trials(), opened, crew, held, number, device, shard, mine, dead)
+        suspects = Suspects.of(opened, todo, [*live, number])
+        job.work(todo, suspects, Terms(limit, stall, grace, fail_fast, progress))
     return open_store(path)
 
 
-def close(store: Store, runs: Sequence[int], reason: str) -> None:
-    """Note the end of runs that could not do so themselves."""
-    for run in runs:
-        store.runs.note(f"{run}.end", {"end": stamp(), "reason": reason})
+def make(path: Path, sweep: Sweep, planned: Plan) -> None:
+    """Make the store if there is none; of several processes that try, one makes it for all."""
+    with contextlib.suppress(FileExistsError):
+        if path.exists():
+            Store.open(path)  # or say why that cannot be
+        else:
+            Store.create(path, sweep, planned.grid.chunk)
 
 
-def one_pass(
-    sweep: Sweep,
-    store: Store,
-    todo: npt.NDArray[np.bool_],
-    number: int,
-    crew: Crew,
-    device: str,
-    progress: bool,
-    fail_fast: bool,
-) -> Counter[str]:
-    """Send the chunks of all cells that are to do to the workers, and count what came of them."""
-    trials = sweep.trials()
-    chunks = np.unique(store.grid.of_cells()[todo])
-    order = np.random.default_rng(number).permutation(chunks)  # not all in one bad corner
-    wanted = todo.reshape(-1)
+def roll_call(store: Store, shard: str | None) -> tuple[list[int], list[int]]:
+    """Tell which runs have died without an end, and which live.
 
-    def tasks() -> Iterator[Any]:
-        for chunk in order.tolist():
-            cells = store.grid.cells(chunk)
-            places = np.flatnonzero(wanted[cells])
-            members = [trials[cell] for cell in cells[places]]
-            yield joblib.delayed(train_chunk)(
-                str(store.path), store.grid, chunk, places, members, number, device, crew.threads
-            )
-
-    counts: Counter[str] = Counter()
-    work = sum(trials[cell].flops for cell in np.flatnonzero(wanted))
-    known = False
-    with watch(int(wanted.sum()), work, progress) as show, workers(crew) as call:
-        try:
-            for came in call(tasks()):
-                if came.engine and not known:
-                    known = store.runs.note(f"{number}.engine", came.engine)
-                counts.update(came.counts)
-                show(came.counts, came.flops)
-                if fail_fast and came.counts["failed"]:
-                    raise CellFailed(failure(store, came.chunk))
-        except BrokenProcessPool as error:
-            raise RuntimeError(
-                f"a worker died while training (out of memory?): {error}. What was finished is in "
-                f"{store.path}; the same command goes on, fewer workers need less memory."
-            ) from error
-    return counts
+    A shard looks only after earlier runs of the same shard.
+    """
+    folder = store.path / "runs" / "lock"
+    live = [owner.run for owner in owners(folder) if owner.run and not owner.gone]
+    dead = [run for run in store.runs.unclean() if run not in live]
+    if shard:
+        dead = [run for run in dead if store.runs.read(str(run)).get("shard") == shard]
+    return dead, live
 
 
-def failure(store: Store, chunk: int) -> str:
-    """Say which cell of a chunk failed first, and why."""
-    ledger = store.read("ledger", store.grid.block(chunk)).reshape(-1, len(ENTRIES))
-    number = int(store.grid.cells(chunk)[ledger[:, 0] == State.FAILED][0])
-    return (
-        f"the cell {describe(store.cell(number))} failed, and this run ends at the first that "
-        f"does; what was finished is kept. {store.error(number)}"
-    )
-
-
-def muster(n_jobs: int | None, device: str) -> Crew:
-    """Settle the number of workers and of threads of each.
+def read_shard(shard: str | None) -> tuple[int, int] | None:
+    """Read ``i/N``.
 
     Raises
     ------
     ValueError
-        If the number of workers is neither positive nor -1, or the device has no known name.
+        If it is something else.
+
+    Examples
+    --------
+    >>> read_shard("3/10")
+    (3, 10)
     """
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
-        raise ValueError(f"device must be auto, cpu, cuda, cuda:N or mps; got {device!r}.")
-    backend, given = get_active_backend()
-    configured: int | None = given  # None unless joblib.parallel_config says otherwise
-    name = type(backend).__name__.removesuffix("Backend").lower()
-    wanted = configured if n_jobs is None else n_jobs
-    if wanted is not None and (type(wanted) is not int or (wanted < 1 and wanted != -1)):
+    if shard is None:
+        return None
+    found = re.fullmatch(r"(\d+)/(\d+)", shard) if isinstance(shard, str) else None
+    if not found or int(found[1]) >= int(found[2]):
         raise ValueError(
-            f"n_jobs must be an integer >= 1, or -1 for one worker a core; got {wanted!r}."
+            f"shard must be 'i/N' with 0 <= i < N, e.g. '0/4' to '3/4'; got {shard!r}."
         )
-    if wanted is None:
-        wanted = 1 if name == "loky" and on_gpu(device) else -1
-    count = joblib.effective_n_jobs(wanted)
-    local = name in ("loky", "threading", "sequential", "multiprocessing")
-    return Crew(name, count, max(1, joblib.cpu_count() // count) if local else 1)
+    return int(found[1]), int(found[2])
 
 
-def on_gpu(device: str) -> bool:
-    """Tell whether training will happen on a GPU of NVIDIA, as far as can be told without torch."""
-    if device != "auto":
-        return device.startswith("cuda")
-    return Path("/dev/nvidiactl").exists() and os.environ.get("CUDA_VISIBLE_DEVICES", "0") != ""
+def in_shard(grid: Grid, part: tuple[int, int] | None) -> npt.NDArray[np.bool_]:
+    """Tell for each cell whether its chunk is of this part, whatever is to do.
+
+    The chunks are dealt out in an order that looks random, so that each part has its share of
+    every corner of the grid, and that is the same on every machine.
+    """
+    if part is None:
+        return np.ones(grid.shape, bool)
+    sums = np.array([zlib.crc32(b"%d" % chunk) for chunk in range(len(grid))])
+    rank = np.argsort(np.argsort(sums, kind="stable"), kind="stable")
+    return np.asarray((rank % part[1] == part[0])[grid.of_cells()], bool)
 
 
-@contextlib.contextmanager
-def workers(crew: Crew) -> Iterator["joblib.Parallel[Any]"]:
-    """Hold the workers.
+def check_seconds(**waits: float | None) -> None:
+    """Refuse a time that is none.
 
-    Yields
+    Raises
     ------
-    joblib.Parallel
-        To be called with the tasks; gives what they return as they finish.
+    ValueError
+        If it is not positive.
     """
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(threadpool_limits(crew.threads))  # undoes it for workers in here
-        if crew.backend == "loky":
-            stack.enter_context(
-                joblib.parallel_config(
-                    "loky", inner_max_num_threads=crew.threads, idle_worker_timeout=IDLE
-                )
-            )
-        yield joblib.Parallel(
-            n_jobs=crew.workers,
-            return_as="generator_unordered",
-            batch_size=1,
-            pre_dispatch="2*n_jobs",
-            max_nbytes=None,
-        )
-
-
-def train_chunk(
-    path: str,
-    grid: Grid,
-    chunk: int,
-    places: npt.NDArray[np.intp],
-    trials: Sequence[Any],
-    number: int,
-    device: str,
-    threads: int,
-) -> Came:
-    """Train some cells of one chunk and commit them; what the worker does.
-
-    Parameters
-    ----------
-    path : str
-        The store.
-    grid : Grid
-        What its grid was when the run began; it may have grown since.
-    chunk : int
-        Number of the chunk in that grid.
-    places : array of int
-        Positions of the cells in the flattened chunk.
-    trials : sequence
-        Their trials.
-    number : int
-        Number of the run.
-    device : str
-        Where to train.
-    threads : int
-        Threads to use.
-
-    Returns
-    -------
-    Came
-        What came of the cells; their results are in the store.
-    """
-    store = Store.open(Path(path))
-    threadpool_limits(threads)  # for good: its undoing in one thread would undo it in all
-    rows, engine = train_rows(store, places, trials, device, threads)
-    store.commit(chunk, rows, number, grid)
-    states = Counter(State(state).name.lower() for state in rows.states.tolist())
-    return Came(chunk, states, sum(trial.flops for trial in trials), engine)
+    for name, seconds in waits.items():
+        if seconds is not None and not (isinstance(seconds, int | float) and seconds > 0):
+            raise ValueError(f"{name} must be a number of seconds > 0; got {seconds!r}.")

@@ -9,6 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from tsframe.store import Rows, Store
 if sys.platform != "win32":
     import resource
 
-__all__ = ["train_rows"]
+__all__ = ["failed_rows", "joined", "train_rows"]
 
 TEXT = 4096  # bytes of an error that are kept
 
@@ -58,31 +59,43 @@ def train_rows(
         dataset = type(trials[0]).train_together(trials, device=device, threads=threads)
         measures = taken(store, dataset, trials)
         diverged = flags(dataset, len(trials))
-    except Exception as error:  # any fault of a trial is a row, never an exception
+    except (Exception, SystemExit) as error:  # any fault of a trial is a row
         if len(trials) > 1:
             alone = [
                 train_rows(store, places[i : i + 1], trials[i : i + 1], device, threads)
                 for i in range(len(trials))
             ]
             return joined([rows for rows, _ in alone]), next((e for _, e in alone if e), {})
-        shape = {
-            name: (1, *(len(store.inner[dim]) for dim in inner))
-            for name, inner in known(store, trials).items()
-        }
-        measures = {name: np.full(size, np.nan) for name, size in shape.items()}
-        texts, engine = [explain(error)], {}
-        states = np.array([State.FAILED])
-    else:
-        engine = {str(key): value for key, value in dataset.attrs.items()}
-        texts = lacking(measures, diverged)
-        bad = np.array([bool(text) for text in texts])
-        for values in measures.values():
-            values[bad] = np.nan
-        states = np.where(diverged, State.DIVERGED, np.where(bad, State.FAILED, State.DONE))
+        rows = failed_rows(store, places, trials, [explain(error)])
+        return replace(rows, seconds=np.array([time.perf_counter() - start])), {}
+    engine = {str(key): value for key, value in dataset.attrs.items()}
+    texts = lacking(measures, diverged)
+    bad = np.array([bool(text) for text in texts])
+    for values in measures.values():
+        values[bad] = np.nan
+    states = np.where(diverged, State.DIVERGED, np.where(bad, State.FAILED, State.DONE))
     flops = np.array([trial.flops for trial in trials], np.float64)
     seconds = (time.perf_counter() - start) * flops / flops.sum()
     peak = float(engine.get("peak_bytes", peak_bytes()))
     return Rows(places, measures, states, texts, seconds, peak), engine
+
+
+def failed_rows(
+    store: Store, places: npt.NDArray[np.intp], trials: Sequence[Any], texts: Sequence[str]
+) -> Rows:
+    """Give the rows of trials that failed, with the reason of each."""
+    count = len(trials)
+    return Rows(
+        places=places,
+        measures={
+            name: np.full((count, *(len(store.inner[dim]) for dim in inner)), np.nan)
+            for name, inner in known(store, trials).items()
+        },
+        states=np.full(count, State.FAILED),
+        errors=[clipped(text, TEXT) for text in texts],
+        seconds=np.zeros(count),
+        peak_bytes=peak_bytes(),
+    )
 
 
 def known(store: Store, trials: Sequence[Any]) -> dict[str, tuple[str, ...]]:
@@ -149,7 +162,7 @@ def lacking(measures: dict[str, Array], diverged: npt.NDArray[np.bool_]) -> list
     return texts
 
 
-def explain(error: Exception) -> str:
+def explain(error: BaseException) -> str:
     """Say what was raised and where, in at most `TEXT` bytes of valid utf-8."""
     try:
         message = str(error)
