@@ -26,7 +26,7 @@ SWEEP = (
     "opening findings verification repairing packing watching plan workers execution phases "
     "plots"
 ).split()  # imports nothing of the science half
-FRONT = ["commands", "upkeep", "cli"]
+FRONT = ["commands", "refining", "upkeep", "cli"]
 ORDER = [*SCIENCE, *SWEEP, *FRONT]
 
 # Where a heavy package may be imported.

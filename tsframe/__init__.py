@@ -53,8 +53,9 @@ The rooms, each of which may import only what stands above it::
     phases/     phases and phase boundaries from a store: xarray in, xarray out
     plots/      phase_diagram and its siblings: xarray in, matplotlib Axes out
     commands    what the command line does
+    refining    what tsframe refine does: more students where a boundary is uncertain
     upkeep      verify, repair and pack on the command line
-    cli         tsframe plan | run | status | verify | repair | pack
+    cli         tsframe plan | run | refine | status | verify | repair | pack
 
 Names are loaded when they are first used, so that the command line answers at once and the science
 half works where zarr and joblib are missing.

@@ -1,4 +1,4 @@
-"""The command line: ``tsframe plan | run | status | verify | repair | pack``.
+"""The command line: ``tsframe plan | run | refine | status | verify | repair | pack``.
 
 The commands are imported when they are called, so that ``tsframe --help`` answers at once. Exit
 codes: 0 all cells settled, or stopped by SIGUSR1 before the time is up; 1 some cells failed; 2
@@ -23,6 +23,7 @@ app.command(
     "tsframe.commands:plan", help="Say what a sweep would take: cells, chunks, disk and time."
 )
 app.command("tsframe.commands:run", help="Train what is missing of a sweep, then draw its figures.")
+app.command("tsframe.refining:refine", help="Train more only where a boundary is uncertain.")
 app.command("tsframe.commands:status", help="Say how far a store is: done, failed, to do.")
 app.command("tsframe.upkeep:verify", help="Look for damage in a store.")
 app.command("tsframe.upkeep:repair", help="Mend what verify finds, losing nothing that is right.")

@@ -58,7 +58,8 @@ def open_store(path: str | os.PathLike[str], strict: bool = False) -> xr.Dataset
     if count[State.TODO] or count[State.FAILED]:
         text = (
             f"{store.path}: {count[State.DONE] + count[State.DIVERGED]} of {state.size} done, "
-            f"{count[State.TODO]} to do, {count[State.FAILED]} failed; tsframe run goes on."
+            f"{count[State.TODO]} to do, {count[State.FAILED]} failed; tsframe run trains those of "
+            "its sweep."
         )
         if strict:
             raise ValueError(text)

@@ -7,11 +7,13 @@ prediction; `crossing` the place along one axis, for every value of the others.
 there. Every number comes with its interval over seeds, and what the seeds leave open is said to be
 open.
 
-`tsframe.plots.phase_diagram` draws them.
+`tsframe.plots.phase_diagram` draws them. `propose` says which students to train next to know a
+boundary better; ``tsframe refine`` trains them.
 """
 
 from tsframe.phases.boundaries import boundary, crossing, level_curve
 from tsframe.phases.peaks import double_descent_peak, interpolation_threshold
+from tsframe.phases.refinement import propose
 from tsframe.phases.taxonomy import classify, Phase
 
 __all__ = [
@@ -22,4 +24,5 @@ __all__ = [
     "double_descent_peak",
     "interpolation_threshold",
     "level_curve",
+    "propose",
 ]
