@@ -31,6 +31,7 @@ NORMALIZED: list[Law] = [
     PowerLaw(0.0),
     PowerLaw(1.5),
     PowerLaw(300.0),
+    PowerLaw(1.0, log_exponent=2.0),
     Spiked(()),
     Spiked((3.0, 30.0, 0.1)),
     Measured(tuple(float(k) for k in range(1, DIM + 1))),
@@ -119,6 +120,13 @@ def test_a_measured_spectrum_keeps_its_shape() -> None:
 
 
 # Traces at dim 200, computed from the authors' formulas apart from this code; 2-3 digits.
+def test_a_log_exponent_corrects_the_power_law_by_its_logarithm() -> None:
+    corrected, plain = PowerLaw(1.3, log_exponent=2.5)(DIM), PowerLaw(1.3)(DIM)
+    ratio = corrected / plain * plain[0] / corrected[0]
+    np.testing.assert_allclose(ratio, (1 + np.log(np.arange(1, DIM + 1))) ** -2.5, rtol=ROUNDING)
+    assert PowerLaw(1.3, log_exponent=0.0)(DIM).tolist() == plain.tolist()
+
+
 @pytest.mark.parametrize(
     ("rate", "trace"),
     [
@@ -175,6 +183,7 @@ def test_numpy_scalars_become_python_numbers() -> None:
         (lambda: Sloppy(slope=0.1, floor=-1), "floor must be a number >= 0"),
         (lambda: Sloppy(slope=0.1, trace=0), "trace must be a number > 0"),
         (lambda: PowerLaw(exponent=-1), "exponent must be a number >= 0"),
+        (lambda: PowerLaw(1.0, log_exponent=-1), "log_exponent must be a number >= 0 (of the log"),
         (lambda: Spiked(cast(Any, 10.0)), "Write Spiked((10.0,))."),
         (lambda: Spiked((10.0, -1.0)), "spikes must be a number > 0 (each of them)"),
         (lambda: Spiked((10.0, 5.0))(2), "got dim=2 with 2 spikes"),

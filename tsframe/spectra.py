@@ -108,13 +108,18 @@ class Sloppy:
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """Power-law decay: eigenvalue_i proportional to (i + 1)^-exponent, i = 0..dim-1.
+    """Power-law decay: eigenvalue_i proportional to k^-exponent (1 + log k)^-log_exponent.
+
+    Here k = i + 1, and the index i runs over 0..dim-1. An exponent of one with a log_exponent above
+    one is the benign family of Bartlett, Long, Lugosi & Tsigler 2020, Theorem 6.
 
     Parameters
     ----------
     exponent : float
         The exponent alpha of the eigenvalue itself (not 1 + alpha, as some write), >= 0. Zero is
         isotropic.
+    log_exponent : float
+        The exponent of the logarithm that corrects the power law, >= 0.
     trace : float, optional
         Sum of the eigenvalues, > 0; by default the dimension.
 
@@ -126,6 +131,7 @@ class PowerLaw:
     """
 
     exponent: float
+    log_exponent: float = 0.0
     trace: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -133,12 +139,17 @@ class PowerLaw:
             "exponent", self.exponent, "of the eigenvalue", "Use 0 for an isotropic spectrum."
         )
         object.__setattr__(self, "exponent", exponent)
+        log_exponent = _real(
+            "log_exponent", self.log_exponent, "of the logarithm", "Use 0 for a pure power law."
+        )
+        object.__setattr__(self, "log_exponent", log_exponent)
         object.__setattr__(self, "trace", _trace(self.trace))
 
     def __call__(self, dim: int) -> Eigenvalues:
         """Give the eigenvalues in `dim` dimensions, shape (dim,)."""
-        modes = np.arange(1.0, _whole_dim(dim) + 1.0)
-        return _scaled(np.exp(-self.exponent * np.log(modes)), self.trace)
+        log_modes = np.log(np.arange(1.0, _whole_dim(dim) + 1.0))
+        log_shape = -self.exponent * log_modes - self.log_exponent * np.log1p(log_modes)
+        return _scaled(np.exp(log_shape), self.trace)
 
 
 @dataclass(frozen=True)
