@@ -23,7 +23,7 @@ SCIENCE = (
 ).split()
 SWEEP = (
     "axes selection chunks ledger merging provenance contract sweep spec layout growth store rows "
-    "opening findings verification repairing packing watching plan workers execution phases "
+    "opening findings verification packing watching plan workers repairing execution phases "
     "plots"
 ).split()  # imports nothing of the science half
 FRONT = ["commands", "refining", "upkeep", "cli"]

@@ -44,11 +44,11 @@ The rooms, each of which may import only what stands above it::
     opening     open_store: a store as a Dataset, with what is not settled masked
     findings    what verifying a store found
     verification  looks for damage, level by level, up to training cells again
-    repairing   mends what verifying finds; never makes a cell done
     packing     a copy to publish: few checksummed objects (imports zarr)
     watching    progress, live or in a quiet log
     plan        cells -> chunks; what a run will take, before it runs
     workers/    who trains: crews, marks of what is in hand, signals (alone imports joblib)
+    repairing   mends what verifying finds; never makes a cell done
     execution   run what is missing
     phases/     phases and phase boundaries from a store: xarray in, xarray out
     plots/      phase_diagram and its siblings: xarray in, matplotlib Axes out

@@ -6,7 +6,6 @@ makes a cell done, and never touches a row whose digest is right.
 """
 
 import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -20,6 +19,7 @@ from tsframe.merging import Rows
 from tsframe.provenance import Runs
 from tsframe.store import Store
 from tsframe.verification import expected, verify
+from tsframe.workers.claims import claim
 
 __all__ = ["repair"]
 
@@ -35,7 +35,7 @@ def repair(path: Path, force: bool = False) -> list[str]:
     path : Path
         The store.
     force : bool
-        Whether to go on although a run did not end and may be at work.
+        Whether to go on although a run holds the store and may be at work.
 
     Returns
     -------
@@ -45,42 +45,27 @@ def repair(path: Path, force: bool = False) -> list[str]:
     Raises
     ------
     RuntimeError
-        If a run is at work, or repairs do not come to an end.
+        If a run holds the store, or repairs do not come to an end.
     """
-    living = at_work(Runs(path / "runs"))
-    if living and not force:
-        raise RuntimeError(
-            f"{path}: {living} did not end and may be at work; a repair could undo what it commits "
-            "meanwhile. End it first, or add --force if it is dead."
-        )
     done: list[str] = []
-    for _ in range(ROUNDS):
-        found = [f for f in verify(path, 3).findings if f.grade == "repairable"]
-        if not found:
-            return done
-        places = {(f.remedy, f.where, f.chunk if f.remedy == "demote" else -1): f for f in found}
-        for remedy in REMEDIES:  # from the ground up
-            done += [REMEDIES[remedy](path, f) for (r, *_), f in places.items() if r == remedy]
+    with claim(path / "runs" / "lock", "all", force):
+        for _ in range(ROUNDS):
+            found = [f for f in verify(path, 3).findings if f.grade == "repairable"]
+            if not found:
+                return done
+            done += mend(path, found)
     raise RuntimeError(f"{path}: after {ROUNDS} rounds there is still to repair: {found[0].text}")
 
 
-def at_work(runs: Runs) -> str:
-    """Name a run that did not end and whose process may live; empty if there is none."""
-    for run in runs.unclean():
-        facts = runs.read(str(run))
-        host, pid = facts.get("host"), int(facts.get("pid", 0))
-        if host != socket.gethostname():
-            return f"run {run} on host {host}"
-        if pid in (0, os.getpid()):
-            continue
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            continue
-        except PermissionError:
-            pass  # it lives, and is somebody else's
-        return f"run {run}, process {pid}"
-    return ""
+def mend(path: Path, found: list[Finding]) -> list[str]:
+    """Apply the remedy of each finding, from the ground up, and none of them twice."""
+    places = {(f.remedy, f.where, f.chunk if f.remedy == "demote" else -1): f for f in found}
+    return [
+        remedy(path, finding)
+        for name, remedy in REMEDIES.items()
+        for (own, *_), finding in places.items()
+        if own == name
+    ]
 
 
 def mend_root(path: Path, finding: Finding) -> str:

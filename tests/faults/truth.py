@@ -25,15 +25,19 @@ def toy() -> Sweep:
     return Sweep(trial, **GRID)
 
 
-def untrue(path: Path, sweep: Sweep) -> list[str]:
-    """List the cells that neither equal the pure function nor are marked to do or failed."""
+def untrue(path: Path, sweep: Sweep, may_fail: bool = False) -> list[str]:
+    """List the cells that neither equal the pure function nor are marked to do or failed.
+
+    A cell may have failed if its trial raises, or if any may.
+    """
     dataset, found = open_store(path), []
     for cell in sweep.cells():
         made, row = sweep.trial(**cell), dataset.sel(cell)
         state = State(int(row["state"]))
         numbers = np.append(row["curve"].values, row["square"])
         if state in (State.TODO, State.FAILED):
-            good = np.isnan(numbers).all() and (state == State.TODO or made.mood == "raises")
+            may = may_fail or state == State.TODO or made.mood == "raises"
+            good = may and np.isnan(numbers).all()
         elif state == State.DIVERGED:
             good = made.mood == "diverges" and np.isnan(numbers).all()
         else:
