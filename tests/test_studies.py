@@ -19,6 +19,12 @@ from tsframe.training.ridge import Ridge
 ROOT = Path(__file__).parents[1]
 STUDIES = sorted(path.stem for path in (ROOT / "sweeps").glob("*.py"))
 FEWER: dict[str, dict[str, Any]] = {  # enough of each study's axes for its figure
+    "benign_floor": dict(
+        slope=[0.05, 0.2], floor_trace=[0.0, 0.01, 1.0], n_train=[16, 24, 32], seed=[0, 1]
+    ),
+    "benign_floor_networks": dict(
+        slope=[0.03, 0.3], floor=[0.0, 1e-4, 1e-2], n_train=[100], seed=[0, 1]
+    ),
     "benign_overfitting": dict(slope=[0.01, 0.1], width=[4, 12], seed=[0, 1]),
     "finite_size": dict(n_train=[8, 16, 32], seed=[0, 1]),
     "ridgeless": dict(n_over_p=[0.64, 1.6], seed=[0, 1]),
