@@ -292,7 +292,18 @@ def test_work_and_bytes_grow_with_the_student() -> None:
     assert one.shape_key != replace(one, student=RandomFeatures(30)).shape_key
 
 
+def twisted(x1: Any, x2: Any) -> Any:
+    return np.ones((len(x2), len(x1)))
+
+
+def blown(x1: Any, x2: Any) -> Any:
+    return np.full((len(x1), len(x2)), np.inf)
+
+
 def test_a_kernel_that_is_none_fails_with_a_sentence() -> None:
+    for kernel, sentence in ((twisted, "must give one number a pair"), (blown, "must give finite")):
+        with pytest.raises(ValueError, match=sentence):
+            train([trial(student=Kernel(kernel))], device="cpu")
     with pytest.raises(ValueError, match="must be positive semidefinite; got a kernel matrix"):
         Gram.decompose(np.array([[0.0, 1.0], [1.0, 0.0]]))
 

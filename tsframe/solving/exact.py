@@ -214,8 +214,8 @@ class _OnKernel:
     """The kernel of one student on one data set, decomposed once for all penalties."""
 
     def __init__(self, student: Kernel, samples: Samples) -> None:
-        self.train = student.kernel(samples.x_train, samples.x_train)
-        self.test = student.kernel(samples.x_test, samples.x_train)
+        self.train = _pairs(student, samples.x_train, samples.x_train)
+        self.test = _pairs(student, samples.x_test, samples.x_train)
         self.gram = Gram.decompose(self.train)
 
     def solve(self, labels: Floats, penalty: float) -> Solved:
@@ -223,6 +223,16 @@ class _OnKernel:
         a, norm = self.gram.solve(labels, penalty)
         condition = self.gram.condition(penalty)
         return Solved(self.train @ a, self.test @ a, norm, self.gram.rank, condition)
+
+
+def _pairs(student: Kernel, x1: Floats, x2: Floats) -> Floats:
+    pairs = np.asarray(student.kernel(x1, x2), np.float64)
+    if pairs.shape != (len(x1), len(x2)):
+        raise ValueError(
+            f"kernel must give one number a pair of inputs, shape ({len(x1)}, {len(x2)}); got "
+            f"shape {pairs.shape} from {student!r}."
+        )
+    return pairs
 
 
 def _draw(tasks: Sequence[ExactTask]) -> list[Samples]:

@@ -48,9 +48,20 @@ class Gram:
         Raises
         ------
         ValueError
-            If it has a negative eigenvalue that no rounding explains.
+            If it is not finite, or has a negative eigenvalue that no rounding explains.
         """
-        eigenvalues, vectors, _ = lapack.dsyevd(np.asfortranarray(matrix))
+        if not np.isfinite(matrix).all():
+            raise ValueError(
+                "kernel must give finite numbers; got "
+                f"{np.count_nonzero(~np.isfinite(matrix))} others among {matrix.size} pairs of "
+                "inputs. Use another kernel, or inputs of another scale."
+            )
+        eigenvalues, vectors, failed = lapack.dsyevd(np.asfortranarray(matrix))
+        if failed:
+            raise ValueError(
+                f"the kernel matrix of {len(matrix)} inputs has no eigenvalues that LAPACK can "
+                f"find (dsyevd: {failed}). Use another kernel, or inputs of another scale."
+            )
         floor = 10.0 * EPS * len(matrix) * np.abs(eigenvalues).max()
         if eigenvalues[0] < -floor:
             raise ValueError(

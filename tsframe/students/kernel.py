@@ -1,7 +1,8 @@
 """Kernel students, and the kernels they take: RBF, Laplace, and those of infinitely wide networks.
 
 A kernel is a value; called with two samples it gives the kernel of every pair. Whatever maps two
-arrays of inputs to the positive semidefinite kernel between them, and is hashable, will do.
+arrays of inputs to the positive semidefinite kernel between them, and is hashable, will do; its
+repr is what a store remembers of it, so give it one that tells.
 """
 
 from collections.abc import Callable
