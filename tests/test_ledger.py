@@ -29,3 +29,34 @@ def test_a_digest_is_made_as_the_format_says() -> None:
         + b"a\0" + np.array([3.0, 4.0]).tobytes() + b"b\0" + np.float64(np.nan).tobytes()
     )  # fmt: skip
     assert digests(axes, np.array([0, 1]), measures)[1] == zlib.crc32(plain)
+
+
+def test_many_digests_at_once_are_those_of_zlib_one_by_one() -> None:
+    rng = np.random.default_rng(0)
+    axes: dict[str, Any] = {
+        "slope": (0.1, -0.0, 1e300),
+        "kind": ("a", "bcd", "ef\u00e9", "xyz"),
+        "flip": (True, False),
+        "seed": (0, 2**53, -5),
+    }
+    cells = rng.permutation(72)[:50]
+    measures = {
+        "scalar": rng.normal(size=50),
+        "short": rng.normal(size=(50, 3)),
+        "long": rng.normal(size=(50, 5, 8)),  # more bytes than go through all rows at once
+        "none": np.zeros((50, 0)),
+    }
+    measures["short"][7, 1] = np.nan
+    places = np.unravel_index(cells, [len(values) for values in axes.values()])
+    for k, digest in enumerate(digests(axes, cells, measures)):
+        values = {name: axes[name][p[k]] for name, p in zip(axes, places, strict=True)}
+        raw = b""
+        for name in sorted(values):
+            value = values[name]
+            form = np.float64 if isinstance(value, float) else np.int64
+            text = value.encode() + b"\0" if isinstance(value, str) else form(value).tobytes()
+            raw += name.encode() + b"\0" + text
+        for name in sorted(measures):
+            raw += name.encode() + b"\0" + measures[name][k].tobytes()
+        assert digest == zlib.crc32(raw)
+    assert digests(axes, cells[:0], {n: v[:0] for n, v in measures.items()}).shape == (0,)

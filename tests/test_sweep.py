@@ -153,7 +153,9 @@ BAD_TRIALS: dict[str, tuple[Callable[[float], Any], str]] = {
         "of cells (slope=0.1) and (slope=0.2) declare different measures: 'curve' has other coord",
     ),
     "other lengths": (
-        lambda slope: Named(slope, declared=(("curve", (("step", (1.0,) * round(10 * slope)),)),)),
+        lambda slope: Named(
+            slope, declared=(("curve", (("step", (3.0, 4.0) if slope > 0.1 else (1.0,)),)),)
+        ),
         "'curve' has inner lengths {'step': 1} and {'step': 2}",
     ),
     "free": (lambda slope: Square(slope, work=0.0), "gives flops=0.0; its cost must be finite"),

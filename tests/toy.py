@@ -126,6 +126,35 @@ class Asked(Square):
 
 
 @dataclass(frozen=True)
+class Ragged(Square):
+    """A square with a spectrum as long as its width, and another one beside it."""
+
+    width: int = 1
+
+    @property
+    def measures(self) -> dict[str, dict[str, tuple[float, ...]]]:
+        rank = {"rank": tuple(float(i) for i in range(self.width))}
+        return {"square": {}, "spectrum": rank, "overlap": {**rank, "step": STEPS}}
+
+    @staticmethod
+    def train_together(
+        trials: Sequence[Any], device: str = "auto", threads: int | None = None
+    ) -> xr.Dataset:
+        longest = max(trial.width for trial in trials)
+        value = np.array([trial.value for trial in trials])
+        spectrum = value[:, None] / np.arange(1, longest + 1)  # whatever stands behind the end
+        return xr.Dataset(
+            {
+                "square": ("student", value**2),
+                "spectrum": (("student", "rank"), spectrum),
+                "overlap": (("student", "rank", "step"), spectrum[..., None] * np.array(STEPS)),
+                "diverged": ("student", value < 0),
+            },
+            {"rank": np.arange(float(longest)), "step": list(STEPS)},
+        )
+
+
+@dataclass(frozen=True)
 class Locked(Square):
     """A square that holds a lock, which no process can send."""
 

@@ -13,7 +13,7 @@ import xarray as xr
 
 from tsframe.axes import check_name, describe, Value
 
-__all__ = ["Measures", "TrialLike", "check_trials", "told"]
+__all__ = ["Measures", "TrialLike", "check_trials", "told", "vector_lengths"]
 
 Measures: TypeAlias = dict[str, dict[str, tuple[float, ...]]]
 
@@ -47,7 +47,11 @@ class TrialLike(Protocol):
 
     @property
     def measures(self) -> Mapping[str, Mapping[str, tuple[float, ...]]]:
-        """Each measure and the coordinates of its inner dims; a scalar measure has none."""
+        """Each measure and the coordinates of its inner dims; a scalar measure has none.
+
+        Of two trials of a sweep one may have shorter vectors; then their coordinates are the first
+        ones of the longer, and the store pads them with NaN and keeps their lengths.
+        """
 
     @staticmethod
     def train_together(
@@ -84,24 +88,71 @@ def check_trials(trials: Sequence[Any], grid: Domain) -> Measures:
                     f"{describe(grid.cell(number))} a {type(trial).__name__}; one sweep trains "
                     "one kind of trial."
                 )
-    measures = plain_measures(trials[0].measures)
-    check_measures(grid.axes, measures)
+    kinds: dict[str, tuple[int, Measures]] = {}  # trials ask for few sets of measures
+    seen: Any = None
     for number, trial in enumerate(trials):
-        if trial.measures != measures and plain_measures(trial.measures) != measures:
-            raise ValueError(
-                f"the trials of cells {describe(first)} and {describe(grid.cell(number))} declare "
-                "different measures: "
-                + difference(measures, plain_measures(trial.measures))
-                + ". Let all cells of a sweep measure the same, at the same steps."
-            )
+        if trial.measures != seen:
+            seen = trial.measures
+            kinds.setdefault(repr(seen), (number, plain_measures(seen)))
         if not (math.isfinite(trial.flops) and trial.flops > 0):
             raise ValueError(
                 f"the trial of cell {describe(grid.cell(number))} gives flops={trial.flops!r}; "
                 "its cost must be finite and > 0."
             )
+    declared = list(kinds.values())
+    for _, own in declared:
+        check_measures(grid.axes, own)
+    measures = joint([own for _, own in declared])
+    for number, own in declared[1:]:
+        pair = [declared[0][1], own]
+        if not all(fits(one, whole) for whole in (joint(pair), measures) for one in pair):
+            raise ValueError(
+                f"the trials of cells {describe(first)} and {describe(grid.cell(number))} declare "
+                f"different measures: {difference(*pair)}. Let all cells of a sweep measure the "
+                "same, at the same steps; only the end of a vector may be missing."
+            )
+    check_measures(grid.axes, measures)
     for number in grid.corners():
         check_picklable(grid.cell(number), trials[number])
     return measures
+
+
+def joint(kinds: Sequence[Measures]) -> Measures:
+    """Give the measures that hold all of these, where vectors differ in their lengths alone.
+
+    Each dim along which they do gets a measure of its own, ``<dim>_length``: how many numbers of
+    its vectors a cell has; behind them there is NaN.
+    """
+    longest: dict[str, tuple[float, ...]] = {}
+    ragged: set[str] = set()
+    for dims in (dims for kind in kinds for dims in kind.values()):
+        for dim, values in dims.items():
+            ragged |= {dim} if len(longest.setdefault(dim, values)) != len(values) else set()
+            longest[dim] = max(longest[dim], values, key=len)
+    vectors = {
+        name: {dim: longest[dim] if dim in ragged else values for dim, values in dims.items()}
+        for name, dims in kinds[0].items()
+    }
+    return {**vectors, **{f"{dim}_length": {} for dim in sorted(ragged)}}
+
+
+def fits(own: Measures, whole: Measures) -> bool:
+    """Tell whether some measures are the whole, but for the ends of vectors and their lengths."""
+    missing = [name for name in whole if name not in own]
+    ends = all(
+        name in whole
+        and list(dims) == list(whole[name])
+        and all(whole[name][dim][: len(values)] == values for dim, values in dims.items())
+        for name, dims in own.items()
+    )
+    return ends and all(name.endswith("_length") for name in missing)
+
+
+def vector_lengths(measures: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, int]:
+    """Give the length of each inner dim of a trial, by the name that a store keeps it under."""
+    return {
+        f"{dim}_length": len(values) for dims in measures.values() for dim, values in dims.items()
+    }
 
 
 def plain_measures(measures: Mapping[str, Mapping[str, tuple[float, ...]]]) -> Measures:

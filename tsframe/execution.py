@@ -19,7 +19,7 @@ import xarray as xr
 
 from tsframe.chunks import Grid
 from tsframe.growth import grow
-from tsframe.opening import open_store
+from tsframe.opening import open_store, view
 from tsframe.plan import Plan, plan
 from tsframe.provenance import facts
 from tsframe.selection import Only
@@ -119,12 +119,13 @@ def run(
             fit, opened = grow(path, sweep), Store.open(path)
         chosen = fit.spread(planned.chosen.reshape(sweep.shape))
         mine = chosen & in_shard(opened.grid, part)
-        todo = opened.pending(opened.load()[0], retry_failed) & mine
+        ledger, measures = opened.load()
+        todo = opened.pending(ledger, retry_failed) & mine
         dead, live = roll_call(opened, shard)
         if not todo.any():
             LOG.info("%s: nothing to train", path)
             close(opened, dead, "checked by a run that found nothing to train")
-            return open_store(path)
+            return view(opened, ledger, measures)
         number = opened.runs.begin(
             {
                 **facts(sweep.file),

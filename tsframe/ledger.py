@@ -34,6 +34,8 @@ __all__ = [
 Array: TypeAlias = npt.NDArray[np.float64]
 
 ENTRIES = ("state", "attempts", "run", "digest", "seconds", "peak_bytes")
+SHORT = 64  # bytes
+TABLE = np.array([~zlib.crc32(bytes([i]), 0xFFFFFFFF) & 0xFFFFFFFF for i in range(256)], np.uint32)
 ATTEMPTS = 2  # a failed cell is trained again until it has begun this often
 
 
@@ -114,27 +116,38 @@ def digests(
     >>> bool(one != other)
     True
     """
-    parts = [np.zeros((len(cells), 0), np.uint8)]
+    places = np.unravel_index(cells, tuple(len(values) for values in axes.values()))
+    sums = np.zeros(len(cells), np.uint32)
+    for name, place in sorted(zip(axes, places, strict=True), key=lambda pair: pair[0]):
+        used, back = np.unique(place, return_inverse=True)
+        words = [name.encode() + b"\0" + encoded(axes[name][i]) for i in used.tolist()]
+        for size in sorted(set(map(len, words))):  # texts differ in length
+            these = np.array([len(word) == size for word in words])[back]
+            padded = b"".join(word.ljust(size)[:size] for word in words)
+            alike = np.frombuffer(padded, np.uint8)
+            sums[these] = extended(sums[these], alike.reshape(len(words), size)[back[these]])
     for name in sorted(measures):
         values = measures[name]
         bits = np.where(np.isnan(values), np.nan, values).astype("<f8")
-        raw = np.ascontiguousarray(bits.reshape(len(cells), math.prod(bits.shape[1:]))).view(
-            np.uint8
-        )
+        flat = bits.reshape(len(cells), math.prod(bits.shape[1:]))
         label = np.frombuffer(name.encode() + b"\0", np.uint8)
-        parts += [np.broadcast_to(label, (len(cells), len(label))), raw]
-    rows = np.ascontiguousarray(np.concatenate(parts, axis=1))
-    places = np.unravel_index(cells, tuple(len(values) for values in axes.values()))
-    words = {
-        name: ([name.encode() + b"\0" + encoded(value) for value in values], place.tolist())
-        for (name, values), place in zip(axes.items(), places, strict=True)
-    }
-    columns = (
-        [texts[i] for i in place] for texts, place in (words[name] for name in sorted(words))
-    )
-    starts = (zlib.crc32(b"".join(texts)) for texts in zip(*columns, strict=True))
-    crcs = (zlib.crc32(row.data, start) for row, start in zip(rows, starts, strict=True))
-    return np.fromiter(crcs, np.float64, len(cells))
+        sums = extended(sums, np.broadcast_to(label, (len(cells), len(label))))
+        sums = extended(sums, np.ascontiguousarray(flat).view(np.uint8))
+    return sums.astype(np.float64)
+
+
+def extended(sums: npt.NDArray[np.uint32], rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]:
+    """Go on with the crc32 of each of many rows, shape (n, bytes), as `zlib.crc32` would.
+
+    Short rows go byte by byte through all of them at once, long ones row by row.
+    """
+    if rows.shape[1] > SHORT:
+        pairs = zip(rows, sums.tolist(), strict=True)
+        return np.fromiter((zlib.crc32(row.data, start) for row, start in pairs), np.uint32)
+    sums = ~sums
+    for column in np.ascontiguousarray(rows.T):
+        sums = TABLE[(sums ^ column) & 255] ^ (sums >> np.uint32(8))
+    return ~sums
 
 
 def vouched(

@@ -3,15 +3,16 @@
 import json
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
-from tsframe.ledger import ENTRIES, State
+from tsframe.ledger import Array, ENTRIES, State
 from tsframe.store import Store
 
-__all__ = ["open_store", "packed"]
+__all__ = ["open_store", "packed", "view"]
 
 LOG = logging.getLogger("tsframe")
 
@@ -42,17 +43,39 @@ def open_store(path: str | os.PathLike[str], strict: bool = False) -> xr.Dataset
     -------
     xarray.Dataset
         The measures, ``state``, ``error`` and ``ledger`` over the axes of the sweep.
+        With `strict` a store with such cells is refused.
+    """
+    if packed(Path(path)):
+        copy: xr.Dataset = xr.open_zarr(path, chunks=None)
+        return copy
+    store = Store.open(Path(path), write=False)
+    return view(store, *store.load(), strict)
+
+
+def view(
+    store: Store, ledger: Array, measures: Mapping[str, Array], strict: bool = False
+) -> xr.Dataset:
+    """Label what `Store.load` gave.
+
+    Parameters
+    ----------
+    store : Store
+        The store.
+    ledger, measures : array, mapping of str to array
+        What it holds.
+    strict : bool
+        As for `open_store`.
+
+    Returns
+    -------
+    xarray.Dataset
+        As `open_store` gives it.
 
     Raises
     ------
     ValueError
         If `strict` and some cells are to do or have failed.
     """
-    if packed(Path(path)):
-        copy: xr.Dataset = xr.open_zarr(path, chunks=None)
-        return copy
-    store = Store.open(Path(path), write=False)
-    ledger, measures = store.load()
     state = ledger[..., 0].astype(np.int8)
     count = {kind: int((state == kind).sum()) for kind in State}
     if count[State.TODO] or count[State.FAILED]:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from tsframe.contract import vector_lengths
 from tsframe.ledger import Array, State
 from tsframe.store import Rows, Store
 
@@ -100,12 +101,12 @@ def failed_rows(
 
 def known(store: Store, trials: Sequence[Any]) -> dict[str, tuple[str, ...]]:
     """Give the measures of the store, but for those that it gained after the trials were made."""
-    declared = trials[0].measures
+    declared = {**trials[0].measures, **vector_lengths(trials[0].measures)}
     return {name: inner for name, inner in store.measures.items() if name in declared}
 
 
 def taken(store: Store, dataset: xr.Dataset, trials: Sequence[Any]) -> dict[str, Array]:
-    """Take the declared measures out of what a call returned.
+    """Take the declared measures out of what a call returned, vectors padded to the longest.
 
     Raises
     ------
@@ -114,25 +115,40 @@ def taken(store: Store, dataset: xr.Dataset, trials: Sequence[Any]) -> dict[str,
     ValueError
         If a measure is missing, or its dims or coordinates are not the declared ones.
     """
-    measures, count = {}, len(trials)
+    measures = {}
+    declared = [trial.measures for trial in trials]
+    counts = [vector_lengths(own) for own in declared]
     for name, inner in known(store, trials).items():
+        if name not in declared[0]:
+            measures[name] = np.array([float(own[name]) for own in counts])
+            continue
         if name not in dataset:
             got = ", ".join(str(key) for key in dataset.data_vars)
             raise ValueError(f"measure '{name}' is declared but not returned; got {got}.")
         array = dataset[name]
         dims = ("student", *inner)
-        shape = (count, *(len(store.inner[dim]) for dim in inner))
-        if array.dims != dims or array.shape != shape:
+        longest = [max(own[f"{dim}_length"] for own in counts) for dim in inner]
+        if array.dims != dims or array.shape != (len(trials), *longest):
             raise ValueError(
-                f"measure '{name}': declared dims {dims} of lengths {shape}, got {array.dims} of "
-                f"lengths {array.shape}."
+                f"measure '{name}': declared dims {dims} of lengths {(len(trials), *longest)}, got "
+                f"{array.dims} of lengths {array.shape}."
             )
         if array.dtype.kind not in "fiub":
             raise TypeError(f"measure '{name}': declared real numbers, got {array.dtype}.")
-        for dim in inner:
-            if dim in dataset.coords and tuple(dataset[dim].values.tolist()) != store.inner[dim]:
+        for dim, length in zip(inner, longest, strict=True):
+            there = tuple(dataset[dim].values.tolist()) if dim in dataset.coords else None
+            if there not in (None, store.inner[dim][:length]):
                 raise ValueError(f"measure '{name}': '{dim}' has other coordinates than declared.")
-        measures[name] = np.array(array.values, np.float64)
+        whole = np.full((len(trials), *(len(store.inner[dim]) for dim in inner)), np.nan)
+        whole[(slice(None), *map(slice, longest))] = array.values
+        for axis, dim in enumerate(inner, 1):
+            ends = np.array([own[f"{dim}_length"] for own in counts])
+            if ends.min() < whole.shape[axis]:  # whatever stands behind the end of a vector
+                place = np.arange(whole.shape[axis]).reshape(-1, *(1,) * (whole.ndim - axis - 1))
+                whole[
+                    np.broadcast_to(place >= ends.reshape(-1, *(1,) * len(inner)), whole.shape)
+                ] = np.nan
+        measures[name] = whole
     return measures
 
 

@@ -238,6 +238,17 @@ class Store:
         index += [np.intp(0)] * (len(self.arrays[name].shape) - len(index))
         return self.path / name / "".join(["c", *(f".{i}" for i in index)])
 
+    def exists(self, name: str, block: tuple[slice, ...]) -> bool:
+        """Tell whether a block may hold anything but the fill value: asking is fast, zarr is not.
+
+        A block of several chunks may if the array has any.
+        """
+        sizes = zip(block, self.grid.chunk, strict=True)
+        if any(part.stop > (part.start // n + 1) * n for part, n in sizes):
+            return next((self.path / name).glob("c.*"), None) is not None
+        index = [part.start // n for part, n in zip(block, self.grid.chunk, strict=True)]
+        return self.file(name, int(np.ravel_multi_index(index, self.grid.counts))).exists()
+
     def read_chunk(self, number: int) -> tuple[Array, dict[str, Array]]:
         """Read one chunk: its ledger, shape (cells, entry), and measures, shape (cells, *inner)."""
         block = self.grid.block(number)
@@ -255,6 +266,8 @@ class Store:
         """
         array = self.arrays[name]
         try:
+            if not self.exists(name, block):
+                return np.full((*lengths(block), *array.shape[len(block) :]), array.fill_value)
             return np.array(stubborn(lambda: array[block]), np.float64)
         except (OSError, MemoryError):
             raise
@@ -280,6 +293,8 @@ class Store:
     def read_errors(self, block: tuple[slice, ...]) -> npt.NDArray[np.object_]:
         """Read the texts of one chunk; a text that cannot be read is empty."""
         try:
+            if not self.exists("error", block):
+                return np.full(lengths(block), "", object)
             return np.array(stubborn(lambda: self.arrays["error"][block]), object)
         except (OSError, MemoryError):
             raise
