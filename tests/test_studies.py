@@ -27,6 +27,7 @@ FEWER: dict[str, dict[str, Any]] = {  # enough of each study's axes for its figu
     ),
     "benign_overfitting": dict(slope=[0.01, 0.1], width=[4, 12], seed=[0, 1]),
     "double_descent": dict(n_train=[8, 64, 96], width=[8, 64, 96], seed=[0, 1]),
+    "double_descent_networks": dict(n_train=[16, 32, 64], width=[1, 4], seed=[0, 1]),
     "finite_size": dict(n_train=[8, 16, 32], seed=[0, 1]),
     "ridgeless": dict(n_over_p=[0.64, 1.6], seed=[0, 1]),
     "taxonomy": dict(n_train=[10, 30], seed=[0, 1]),
