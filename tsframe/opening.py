@@ -106,4 +106,10 @@ def view(
         coords={name: list(values) for name, values in coordinates.items()},
         attrs={"name": store.facts["name"], **summary},
     )
-    return dataset.sortby([dim for dim, values in store.axes.items() if type(values[0]) is not str])
+    orders = {
+        dim: sorted(range(len(values)), key=values.__getitem__)
+        for dim, values in store.axes.items()
+        if type(values[0]) is not str
+    }
+    changed = {dim: order for dim, order in orders.items() if order != sorted(order)}
+    return dataset.isel(changed) if changed else dataset  # sortby would copy every text deeply

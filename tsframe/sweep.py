@@ -197,13 +197,13 @@ class Sweep:
         if shape not in self._fingerprints:
             trials = self.trials()
             numbers = np.ravel_multi_index(np.ix_(*map(np.arange, shape)), self.shape)
-            values = itertools.product(
-                *(values[:n] for values, n in zip(self.axes.values(), shape, strict=True))
-            )
+            words = [  # of the repr of a cell; joined for each, as this is done a million times
+                [f"{name!r}: {value!r}" for value in values[:n]]
+                for (name, values), n in zip(self.axes.items(), shape, strict=True)
+            ]
             digest = hashlib.sha256()
-            for cell, number in zip(values, numbers.reshape(-1).tolist(), strict=True):
-                named = dict(zip(self.axes, cell, strict=True))
-                digest.update(f"{named!r}\0{told(trials[number])}\0".encode())
+            for cell, number in zip(itertools.product(*words), numbers.flat, strict=True):
+                digest.update(f"{{{', '.join(cell)}}}\0{told(trials[number])}\0".encode())
             self._fingerprints[shape] = digest.hexdigest()
         return self._fingerprints[shape]
 
