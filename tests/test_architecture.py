@@ -22,8 +22,8 @@ SCIENCE = (
     "streams spectra inputs teachers samples theory students training measures batch solving trial"
 ).split()
 SWEEP = (
-    "axes selection chunks ledger merging provenance contract sweep spec layout growth store rows "
-    "opening findings verification packing watching plan workers repairing execution phases "
+    "axes selection chunks disk ledger merging provenance contract sweep spec layout growth store "
+    "rows opening findings verification packing watching plan workers repairing execution phases "
     "plots"
 ).split()  # imports nothing of the science half
 FRONT = ["commands", "refining", "upkeep", "cli"]

@@ -25,6 +25,7 @@ from zarr.storage import MemoryStore
 
 from tsframe.axes import Value
 from tsframe.ledger import ENTRIES
+from tsframe.provenance import require
 
 __all__ = [
     "FORMAT",
@@ -43,6 +44,13 @@ __all__ = [
     "root_mark",
     "write_empty",
 ]
+
+for package, lowest, reason in (
+    ("zarr", "3.1.6", "older ones delete data, or write without being atomic"),
+    ("xarray", "2026.2", "older ones corrupt sharded stores without an error"),
+    ("joblib", "1.5", "older ones ignore the limit that ends a hang"),
+):
+    require(package, lowest, reason)
 
 FORMAT = 1
 COORDINATES = 1024  # values in a chunk of a coordinate, or all it has at creation
@@ -71,7 +79,7 @@ def root_facts(path: Path) -> dict[str, Any]:
         kind = "zarr of format 2" if old else "a folder without zarr.json"
         raise ValueError(f"{path} is {kind}, not a store of tsframe; choose another path.")
     try:
-        facts = json.loads(root.read_text())["attributes"]
+        facts = dict(json.loads(root.read_text())["attributes"])
     except (ValueError, KeyError, TypeError):
         size = root.stat().st_size
         raise ValueError(
@@ -83,7 +91,7 @@ def root_facts(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path} has format {facts['tsframe_format']}; this tsframe reads <= {FORMAT}: upgrade."
         )
-    return dict(facts)
+    return facts
 
 
 def root_mark(path: Path) -> tuple[int, int, int]:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import socket
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Runs", "facts", "stamp"]
+__all__ = ["Runs", "facts", "require", "stamp"]
 
 PACKAGES = ("tsframe", "torch", "numpy", "scipy", "xarray", "zarr", "joblib")
 
@@ -157,6 +158,34 @@ def version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def require(package: str, lowest: str, reason: str) -> None:
+    """Refuse a version of a package that is known to lose data.
+
+    Raises
+    ------
+    ImportError
+        If the version that is installed is lower.
+    """
+    there = version(package)
+    if there and numbers_of(there) < numbers_of(lowest):
+        raise ImportError(
+            f"tsframe needs {package} >= {lowest} ({reason}); here is {there}: "
+            f"pip install --upgrade {package}"
+        )
+
+
+def numbers_of(text: str) -> tuple[int, ...]:
+    """Give the leading numbers of a version.
+
+    Examples
+    --------
+    >>> numbers_of("3.10.1rc2") > numbers_of("3.9")
+    True
+    """
+    found = re.match(r"\d+(\.\d+)*", text)
+    return tuple(int(part) for part in found.group().split(".")) if found else ()
 
 
 def cpu() -> str:

@@ -8,23 +8,22 @@ any two writes, and two may write the same chunk: what they leave is either righ
 wrong. A writer looks at the store anew before each commit, so it may also have grown meanwhile.
 """
 
-import errno
 import logging
+import math
 import os
-import random
 import shutil
-import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tsframe.axes import describe, Value
 from tsframe.chunks import Grid, lengths
+from tsframe.disk import check_room, FULL, stubborn
 from tsframe.growth import finish, intent, recall
 from tsframe.layout import Array as Stored, open_arrays, root_facts, root_mark, write_empty
 from tsframe.ledger import Array, ENTRIES, pending, settled, State, vouched
@@ -35,10 +34,7 @@ from tsframe.sweep import Sweep
 
 __all__ = ["Rows", "Store"]
 
-TRIES = 3  # of a read or write that the system refuses
-PAUSE = 0.2  # seconds before the second of them
 LOG = logging.getLogger("tsframe")
-Given = TypeVar("Given")
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +82,7 @@ class Store:
             If the folder cannot be written.
         """
         grid = Grid(sweep.shape, chunk)
+        vectors = [map(len, inner.values()) for inner in sweep.measures.values()]
         draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,6 +93,7 @@ class Store:
                 "choose a folder that you may write, with --store or the store argument."
             ) from error
         try:
+            check_room(path, grid, [*map(math.prod, vectors), len(ENTRIES)])
             spec = spec_of(sweep)
             write_empty(draft, path.stem, spec, grid.chunk)
             Runs(draft / "runs").note("spec-1", {"created": stamp(), **spec})
@@ -222,7 +220,7 @@ class Store:
         try:
             stubborn(write)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno not in FULL:
                 raise
             need = ledger.nbytes + sum(values.nbytes for values in measures.values())
             full = OSError(
@@ -358,22 +356,3 @@ class Store:
         """Give the text of the error of one cell."""
         index = np.unravel_index(number, self.grid.shape)
         return str(self.read_errors(tuple(slice(int(i), int(i) + 1) for i in index)).item())
-
-
-def stubborn(action: Callable[[], Given]) -> Given:
-    """Repeat what the system refuses, for network file systems do so now and then.
-
-    Raises
-    ------
-    OSError
-        If it refuses again and again, or for want of space.
-    """
-    for attempt in range(1, TRIES):
-        try:
-            return action()
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            LOG.warning("%s; tried again", error)
-            time.sleep(PAUSE * attempt * random.uniform(0.5, 1.5))
-    return action()

@@ -36,7 +36,7 @@ Arm = Callable[..., None]
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tsframe.provenance.git", lambda folder: None)
-    monkeypatch.setattr("tsframe.store.PAUSE", 0.0)
+    monkeypatch.setattr("tsframe.disk.PAUSE", 0.0)
 
 
 @pytest.fixture
