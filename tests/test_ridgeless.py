@@ -10,12 +10,12 @@ from tsframe.trial import train
 ROOT = Path(__file__).parents[1]
 STUDY = runpy.run_path(str(ROOT / "sweeps" / "ridgeless.py"))
 ANALYSIS = runpy.run_path(str(ROOT / "analysis" / "ridgeless.py"))
-N = 96
+N = 64
 
 
 @pytest.fixture(scope="module")
 def measured():
-    """The study at a third of its size: all spectra, penalties and noises, 30 seeds."""
+    """The study at a quarter of its size: all spectra, penalties and noises, 30 seeds."""
 
     def trial(spectrum, n_over_p, penalty_over_n, noise, seed):
         return STUDY["trial"](spectrum, n_over_p, penalty_over_n, noise, seed, n_train=N)
