@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[1]
 
 # The rooms of the package, a file or a folder each. A room imports only what stands before it.
 SCIENCE = (
-    "streams spectra inputs teachers samples theory students training measures batch solving trial"
+    "streams spectra slopes inputs arrays teachers "
+    "samples theory students training measures batch solving trial"
 ).split()
 SWEEP = (
     "axes selection chunks disk ledger merging provenance contract sweep spec layout growth store "

@@ -26,6 +26,7 @@ FEWER: dict[str, dict[str, Any]] = {  # enough of each study's axes for its figu
         slope=[0.03, 0.3], floor=[0.0, 1e-4, 1e-2], n_train=[100], seed=[0, 1]
     ),
     "benign_overfitting": dict(slope=[0.01, 0.1], width=[4, 12], seed=[0, 1]),
+    "digits": dict(n_train=[50, 100], width=[8], seed=[0, 1]),
     "double_descent": dict(n_train=[8, 64, 96], width=[8, 64, 96], seed=[0, 1]),
     "double_descent_networks": dict(n_train=[16, 32, 64], width=[1, 4], seed=[0, 1]),
     "finite_size": dict(n_train=[8, 16, 32], seed=[0, 1]),

@@ -290,9 +290,9 @@ def test_steps_of_a_log_scale_are_ascending_and_end_at_the_budget():
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        (dict(n_train=0), "n_train must be an integer >= 1; got n_train=0."),
-        (dict(n_test=1.5), "n_test must be an integer >= 1; got n_test=1.5."),
-        (dict(seed=-1), "seed must be an integer >= 0; got seed=-1."),
+        (dict(n_train=0), "n_train must be a whole number >= 1; got n_train=0."),
+        (dict(n_test=1.5), "n_test must be a whole number >= 1; got n_test=1.5."),
+        (dict(seed=-1), "seed must be a whole number >= 0; got seed=-1."),
         (dict(label_noise=1.2), "label_noise must lie in [0, 1]"),
         (dict(teacher=LinearTeacher(), label_noise=0.1), "Use LinearTeacher(noise=...) instead."),
         (dict(teacher=LinearTeacher(), loss="cross_entropy"), "Use loss='mse'."),

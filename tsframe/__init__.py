@@ -17,7 +17,9 @@ The rooms, each of which may import only what stands above it::
 
     streams     random numbers keyed by seed and role, never by place
     spectra     eigenvalue laws: Isotropic, Sloppy, PowerLaw, Spiked, Measured, published recipes
+    slopes      the slope of a measured spectrum, with its interval
     inputs      x with a given covariance spectrum, in its eigenbasis or rotated
+    arrays      real data: rows of an array as inputs, with labels of their own
     teachers    functions that label: a network, a linear map; drawn from a seed, then frozen
     samples     the train and test arrays of one task, label noise included
     theory/     exact predictions: ridge, random features, ranks, kernels, dynamics, bounds

@@ -10,16 +10,15 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from tsframe.inputs import Gaussian
+from tsframe.inputs import Inputs
 from tsframe.measures.classes import class_measures
 from tsframe.measures.errors import errors, is_interpolated
 from tsframe.measures.norms import distance, weight_norm
-from tsframe.samples import draw_samples, Samples
+from tsframe.samples import AnyTeacher, draw_samples, Samples
 from tsframe.students.activations import ACTIVATIONS
 from tsframe.students.layout import Layout
 from tsframe.students.mlp import MLP
 from tsframe.students.stack import Stack
-from tsframe.teachers import LinearTeacher, Teacher
 from tsframe.training.adam import Adam
 from tsframe.training.engine import train_stack
 from tsframe.training.losses import Objective
@@ -46,9 +45,9 @@ class Task(Protocol):
     """What a batch needs to know of a trial; see `tsframe.trial.Trial` for the meaning of each."""
 
     @property
-    def inputs(self) -> Gaussian: ...  # noqa: D102 - described by Trial
+    def inputs(self) -> Inputs: ...  # noqa: D102 - described by Trial
     @property
-    def teacher(self) -> Teacher | LinearTeacher: ...  # noqa: D102
+    def teacher(self) -> AnyTeacher: ...  # noqa: D102
     @property
     def student(self) -> MLP: ...  # noqa: D102
     @property

@@ -7,6 +7,7 @@ diagram are compared in pairs, and a longer sample begins with the rows of a sho
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,30 @@ from numpy.typing import NDArray
 from tsframe.spectra import Spectrum
 from tsframe.streams import stream
 
-__all__ = ["Gaussian", "whole"]
+__all__ = ["Gaussian", "Inputs", "whole"]
 
 KEPT = 32e6  # bytes of a sample of standard normals above which it is drawn anew each time
+
+
+class Inputs(Protocol):
+    """What a task asks of its inputs: a value that draws samples by seed and role.
+
+    `Gaussian` draws from a law, `tsframe.arrays.ArrayInputs` from the rows of an array.
+    """
+
+    @property
+    def dim(self) -> int:
+        """Number of input coordinates."""
+
+    @property
+    def eigenvalues(self) -> NDArray[np.float64]:
+        """Eigenvalues of the second moment, shape (dim,), descending, units of variance."""
+
+    def basis(self, seed: int) -> NDArray[np.float64]:
+        """Give its eigenvectors as columns, shape (dim, dim)."""
+
+    def draw(self, n: int, seed: int, role: str) -> NDArray[np.float64]:
+        """Draw a sample, shape (n, dim)."""
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,14 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tsframe.inputs import Gaussian
+from tsframe.arrays import OwnLabels
+from tsframe.inputs import Inputs
 from tsframe.streams import stream
 from tsframe.teachers import class_perplexity, LinearTeacher, Teacher
 
-__all__ = ["Labels", "Samples", "draw_samples"]
+__all__ = ["AnyTeacher", "Labels", "Samples", "draw_samples"]
 
+AnyTeacher: TypeAlias = Teacher | LinearTeacher | OwnLabels
 Labels: TypeAlias = NDArray[np.int64] | NDArray[np.float64]  # of classes, or of numbers
 
 
@@ -53,8 +55,8 @@ class Samples:
 
 
 def draw_samples(
-    inputs: Gaussian,
-    teacher: Teacher | LinearTeacher,
+    inputs: Inputs,
+    teacher: AnyTeacher,
     n_train: int,
     n_test: int,
     label_noise: float,
@@ -68,16 +70,16 @@ def draw_samples(
 
     Parameters
     ----------
-    inputs : Gaussian
+    inputs : Inputs
         Law of the inputs.
-    teacher : Teacher or LinearTeacher
+    teacher : Teacher, LinearTeacher or OwnLabels
         What labels them.
     n_train, n_test : int
         Number of training and test rows, >= 1.
     label_noise : float
         Probability in [0, 1] that a training label is replaced by a class drawn uniformly from
         all, so that only a fraction label_noise * (classes - 1) / classes of the labels is wrong.
-        Must be 0 for a `LinearTeacher`, which has a noise of its own.
+        Must be 0 without classes; a `LinearTeacher` has a noise of its own.
     seed : int
         Seed of the trial, >= 0.
 
@@ -89,6 +91,7 @@ def draw_samples(
     Examples
     --------
     >>> from tsframe.spectra import Sloppy
+    >>> from tsframe.inputs import Gaussian
     >>> inputs = Gaussian(dim=20, spectrum=Sloppy(0.1))
     >>> samples = draw_samples(inputs, Teacher(width=50), 100, 1000, label_noise=0.2, seed=0)
     >>> samples.x_train.shape, samples.y_test.shape, samples.outputs
@@ -103,29 +106,37 @@ def draw_samples(
         y = line(x_train)
         noisy = y + teacher.noise * noise.standard_normal(n_train)
         return Samples(x_train, noisy, y, x_test, line(x_test), outputs=1, perplexity=math.nan)
-    network = teacher.draw(inputs, seed)
-    clean, y_test = network(x_train), network(x_test)
+    if isinstance(teacher, OwnLabels):
+        rows = teacher.check_inputs(inputs)
+        clean = rows.labels(n_train, seed, "train inputs")
+        y_test = rows.labels(n_test, seed, "test inputs")
+        if teacher.classes is None:
+            return Samples(x_train, clean, clean, x_test, y_test, outputs=1, perplexity=math.nan)
+    else:
+        network = teacher.draw(inputs, seed)
+        clean, y_test = network(x_train), network(x_test)
+    classes = teacher.outputs
     chance, choice = noise.random((n_train, 2)).T
-    uniform = (choice * teacher.classes).astype(np.int64)
+    uniform = (choice * classes).astype(np.int64)
     return Samples(
         x_train,
         np.where(chance < label_noise, uniform, clean),
         clean,
         x_test,
         y_test,
-        outputs=teacher.classes,
-        perplexity=class_perplexity(np.concatenate([clean, y_test]), teacher.classes),
+        outputs=classes,
+        perplexity=class_perplexity(np.concatenate([clean, y_test]), classes),
     )
 
 
-def check_label_noise(label_noise: float, teacher: Teacher | LinearTeacher) -> None:
+def check_label_noise(label_noise: float, teacher: AnyTeacher) -> None:
     """Refuse a label noise that its teacher does not take, e.g. while a trial is built.
 
     Parameters
     ----------
     label_noise : float
-        Probability in [0, 1]; 0 for a `LinearTeacher`.
-    teacher : Teacher or LinearTeacher
+        Probability in [0, 1]; 0 without classes.
+    teacher : Teacher, LinearTeacher or OwnLabels
         What labels the inputs.
 
     Raises
@@ -133,7 +144,7 @@ def check_label_noise(label_noise: float, teacher: Teacher | LinearTeacher) -> N
     TypeError
         If it is no number.
     ValueError
-        If it lies outside of [0, 1], or above 0 for a `LinearTeacher`.
+        If it lies outside of [0, 1], or above 0 without classes.
     """
     sentence = (
         f"label_noise must be a number in [0, 1]; got label_noise={label_noise!r}. "
@@ -145,8 +156,9 @@ def check_label_noise(label_noise: float, teacher: Teacher | LinearTeacher) -> N
         raise TypeError(sentence)
     if not 0.0 <= label_noise <= 1.0:
         raise ValueError(sentence)
-    if label_noise > 0.0 and isinstance(teacher, LinearTeacher):
+    if label_noise > 0.0 and teacher.classes is None:
         raise ValueError(
-            f"label_noise must be 0 for a LinearTeacher; got label_noise={label_noise!r}. "
-            "Use LinearTeacher(noise=...), the standard deviation of its noise."
+            f"label_noise must be 0 for a {type(teacher).__name__} without classes; got "
+            f"label_noise={label_noise!r}. Use LinearTeacher(noise=...), the standard deviation of "
+            "its noise."
         )

@@ -11,13 +11,14 @@ normal float64, 2.2e-308, is held there: its standard deviation, 1.5e-154, is al
 student trained in single precision.
 """
 
+import logging
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "Isotropic",
@@ -35,6 +36,7 @@ Eigenvalues: TypeAlias = NDArray[
 ]  # shape (dim,), descending, positive; units of variance
 Spectrum: TypeAlias = Callable[[int], Eigenvalues]
 
+LOG = logging.getLogger("tsframe")
 TINY = float(np.finfo(np.float64).tiny)
 
 
@@ -223,6 +225,62 @@ class Measured:
                 f"{len(self.eigenvalues)} eigenvalues. Set dim={len(self.eigenvalues)}."
             )
         return _scaled(np.array(self.eigenvalues), self.trace)
+
+    @classmethod
+    def from_data(cls, x: ArrayLike, centered: bool = False) -> "Measured":
+        """Measure the spectrum of the rows of an array, with its trace.
+
+        Eigenvalues are the squared singular values of the rows, in float64, over their number: a
+        Gram matrix in single precision would show a floor of its own. Those that rounding cannot
+        tell from zero, below (largest singular value * max(shape) * 2.2e-16)^2 / rows, are raised
+        to this numerical floor, and logged; among them are all beyond the rank of the data.
+
+        Parameters
+        ----------
+        x : array_like, shape (rows, dim)
+            One input a row, finite; at least one is not zero.
+        centered : bool
+            Whether the mean of the rows is taken off, for the covariance. By default the second
+            moment is measured, as the sloppiness of data is (Yang, Mao & Chaudhari 2022).
+
+        Returns
+        -------
+        Measured
+            With `dim` eigenvalues, descending; their sum is the trace of the second moment.
+
+        Raises
+        ------
+        ValueError
+            If x is no array of finite numbers with two dims, or all are zero.
+
+        Examples
+        --------
+        >>> Measured.from_data([[2.0, 0.0], [0.0, 1.0]])(2).tolist()
+        [2.0, 0.5]
+        """
+        rows = np.asarray(x, np.float64)
+        if rows.ndim != 2 or not rows.size or not np.isfinite(rows).all():
+            raise ValueError(
+                "x must be finite numbers of shape (rows, dim), one input a row; got shape "
+                f"{rows.shape} with {int((~np.isfinite(rows)).sum())} others."
+            )
+        if centered:
+            rows = rows - rows.mean(axis=0)
+        singular = np.zeros(rows.shape[1])
+        values = np.linalg.svd(rows, compute_uv=False)
+        singular[: len(values)] = values
+        if not singular[0] > 0.0:
+            raise ValueError(f"x has no variance: all {len(rows)} rows are zero. Pass other data.")
+        floor = singular[0] * max(rows.shape) * float(np.finfo(np.float64).eps)
+        below = int((singular < floor).sum())
+        if below:
+            LOG.info(
+                "%d of %d eigenvalues lie below the numerical floor %.1e of the data, and were "
+                "raised to it",
+                *(below, len(singular), floor**2 / len(rows)),
+            )
+        eigenvalues = np.maximum(singular, floor) ** 2 / len(rows)
+        return cls(tuple(eigenvalues.tolist()), trace=float(eigenvalues.sum()))
 
 
 @dataclass(frozen=True)

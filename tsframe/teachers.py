@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import erf, expit, softmax
 
-from tsframe.inputs import Gaussian, whole
+from tsframe.inputs import Inputs, whole
 from tsframe.streams import stream
 
 __all__ = [
@@ -81,6 +81,7 @@ class Teacher:
 
     Examples
     --------
+    >>> from tsframe.inputs import Gaussian
     >>> from tsframe.spectra import Sloppy
     >>> inputs = Gaussian(dim=200, spectrum=Sloppy(0.1))
     >>> teacher = Teacher(width=100, classes=10).draw(inputs, seed=0)
@@ -116,12 +117,12 @@ class Teacher:
         """Number of outputs of a student of this teacher: the classes."""
         return self.classes
 
-    def draw(self, inputs: Gaussian, seed: int) -> "DrawnTeacher":
+    def draw(self, inputs: Inputs, seed: int) -> "DrawnTeacher":
         """Draw the network.
 
         Parameters
         ----------
-        inputs : Gaussian
+        inputs : Inputs
             Law of the inputs, for which it is calibrated.
         seed : int
             Seed of the trial, >= 0.
@@ -212,6 +213,7 @@ class LinearTeacher:
 
     Examples
     --------
+    >>> from tsframe.inputs import Gaussian
     >>> from tsframe.spectra import Isotropic
     >>> teacher = LinearTeacher(norm=2.0).draw(Gaussian(dim=50, spectrum=Isotropic()), seed=0)
     >>> float(np.linalg.norm(teacher.theta).round(12))
@@ -250,12 +252,12 @@ class LinearTeacher:
         """No classes: this is regression."""
         return None
 
-    def draw(self, inputs: Gaussian, seed: int) -> "DrawnLinearTeacher":
+    def draw(self, inputs: Inputs, seed: int) -> "DrawnLinearTeacher":
         """Draw the map.
 
         Parameters
         ----------
-        inputs : Gaussian
+        inputs : Inputs
             Law of the inputs; the map is drawn in its eigenbasis.
         seed : int
             Seed of the trial, >= 0.

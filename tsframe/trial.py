@@ -18,6 +18,7 @@ import torch
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
+from tsframe.arrays import ArrayInputs, check_rows, OwnLabels
 from tsframe.batch import (
     MEASURES,
     MEASURES_OF_CLASSES,
@@ -26,7 +27,7 @@ from tsframe.batch import (
     Task,
     train_batch,
 )
-from tsframe.inputs import Gaussian
+from tsframe.inputs import Gaussian, whole
 from tsframe.solving.cost import work, working_set
 from tsframe.solving.exact import (
     check_solvable,
@@ -65,9 +66,9 @@ class Trial:
 
     Parameters
     ----------
-    inputs : Gaussian
-        Law of the inputs.
-    teacher : Teacher or LinearTeacher
+    inputs : Gaussian or ArrayInputs
+        Law of the inputs, or rows of real data.
+    teacher : Teacher, LinearTeacher or OwnLabels
         Labels them.
     student : MLP, Linear, RandomFeatures or Kernel
         Learns them.
@@ -97,8 +98,8 @@ class Trial:
         With a sentence that names what came, what is allowed, and what to do.
     """
 
-    inputs: Gaussian
-    teacher: Teacher | LinearTeacher
+    inputs: Gaussian | ArrayInputs
+    teacher: Teacher | LinearTeacher | OwnLabels
     student: MLP | Solvable
     training: SGD | Adam | Ridge
     n_train: int
@@ -111,8 +112,8 @@ class Trial:
 
     def __post_init__(self) -> None:
         kinds_of: dict[str, tuple[type, ...]] = {
-            "inputs": (Gaussian,),
-            "teacher": (Teacher, LinearTeacher),
+            "inputs": (Gaussian, ArrayInputs),
+            "teacher": (Teacher, LinearTeacher, OwnLabels),
             "student": (MLP, Linear, RandomFeatures, Kernel),
             "training": (SGD, Adam, Ridge),
         }
@@ -121,12 +122,7 @@ class Trial:
                 known = " or ".join(kind.__name__ for kind in kinds)
                 raise TypeError(f"{name} must be {known}; got {getattr(self, name)!r}.")
         for name, low in (("n_train", 1), ("n_test", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
-                raise TypeError(f"{name} must be an integer >= {low}; got {name}={value!r}.")
-            if value < low:
-                raise ValueError(f"{name} must be an integer >= {low}; got {name}={value}.")
-            object.__setattr__(self, name, int(value))
+            object.__setattr__(self, name, whole(name, getattr(self, name), low))
         if not 0.0 <= self.label_noise <= 1.0:
             raise ValueError(
                 "label_noise must lie in [0, 1] (probability that a training label is redrawn); "
@@ -140,6 +136,7 @@ class Trial:
             )
         if isinstance(self.teacher, LinearTeacher):
             self.teacher.check_dim(self.inputs.dim)
+        check_rows(self.inputs, self.teacher, self.n_train, self.n_test)
         if self.loss is None:
             entropy = self.teacher.classes is not None and not self.exact
             object.__setattr__(self, "loss", LOSSES[0] if entropy else LOSSES[1])
@@ -147,7 +144,7 @@ class Trial:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}; got loss={self.loss!r}.")
         if self.loss == "cross_entropy" and self.teacher.classes is None:
             raise ValueError(
-                "cross_entropy needs classes, and a LinearTeacher has none. Use loss='mse'."
+                f"cross_entropy needs classes, and {self.teacher!r} has none. Use loss='mse'."
             )
         if self.precision is None:
             object.__setattr__(self, "precision", "float64" if self.exact else "float32")

@@ -12,16 +12,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tsframe.inputs import Gaussian
+from tsframe.inputs import Inputs
 from tsframe.measures.classes import class_measures
 from tsframe.measures.errors import is_interpolated
-from tsframe.samples import draw_samples, Labels, Samples
+from tsframe.samples import AnyTeacher, draw_samples, Labels, Samples
 from tsframe.solving.kernel_ridge import Gram
 from tsframe.solving.least_norm import column_norms, LeastNorm
 from tsframe.students.kernel import Kernel
 from tsframe.students.linear import Linear
 from tsframe.students.random_features import RandomFeatures
-from tsframe.teachers import LinearTeacher, Teacher
 from tsframe.training.losses import Objective
 from tsframe.training.ridge import Ridge
 
@@ -46,9 +45,9 @@ class ExactTask(Protocol):
     """What is needed of a trial; see `tsframe.trial.Trial` for the meaning of each."""
 
     @property
-    def inputs(self) -> Gaussian: ...  # noqa: D102 - described by Trial
+    def inputs(self) -> Inputs: ...  # noqa: D102 - described by Trial
     @property
-    def teacher(self) -> Teacher | LinearTeacher: ...  # noqa: D102
+    def teacher(self) -> AnyTeacher: ...  # noqa: D102
     @property
     def student(self) -> Solvable: ...  # noqa: D102
     @property
@@ -237,7 +236,7 @@ def _pairs(student: Kernel, x1: Floats, x2: Floats) -> Floats:
 
 def _draw(tasks: Sequence[ExactTask]) -> list[Samples]:
     """Draw the samples of every task; tasks that learn the same labels get the same object."""
-    drawn: dict[tuple[Teacher | LinearTeacher, float], Samples] = {}
+    drawn: dict[tuple[AnyTeacher, float], Samples] = {}
     for task in tasks:
         key = (task.teacher, task.label_noise)
         if key not in drawn:
