@@ -24,8 +24,8 @@ SCIENCE = (
 ).split()
 SWEEP = (
     "axes selection chunks disk ledger merging provenance contract sweep spec layout growth store "
-    "rows opening findings verification packing watching plan workers repairing execution phases "
-    "plots"
+    "rows opening findings verification packing watching plan workers repairing standing execution "
+    "phases plots"
 ).split()  # imports nothing of the science half
 FRONT = ["commands", "refining", "upkeep", "cli"]
 ORDER = [*SCIENCE, *SWEEP, *FRONT]

@@ -139,6 +139,27 @@ def test_a_run_may_end_at_the_first_failure_and_try_the_failed_again(
     assert attempts() == [3.0, 3.0]  # twice of itself, and once on request
 
 
+def test_a_run_that_is_watched_tells_until_it_ends(
+    project: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tsframe.commands.PAUSE", 0.1)
+    call("run", "good", "--jobs", "1", "--no-figures", "--only", "seed=0")
+    run = subprocess.Popen(
+        command("run", "good", "--jobs", "1", "--no-figures"),
+        cwd=project,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        code, out, _ = call("status", "good", "--watch", "--json")
+    finally:
+        run.wait(timeout=30)
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert (lines[0]["todo"], lines[-1]["todo"]) == (6, 0)
+
+
 def test_classes_of_a_study_travel_to_workers(project: Path, call: Call) -> None:
     assert call("run", "good", "--jobs", "2", "--no-figures")[0] == 0
 
@@ -150,8 +171,18 @@ def test_failed_cells_exit_with_1_and_are_named(project: Path, call: Call) -> No
     assert sentence in err
     code, out, _ = call("status", "half")
     assert code == 1
-    assert sentence in out
+    assert "2 failed, the last the cell (slope=0.2, seed=1): ValueError: no square of 0.2" in out
     assert "6 done, 2 failed" in out
+
+
+def test_a_store_may_be_watched(project: Path, call: Call) -> None:
+    call("run", "half", "--jobs", "1", "--no-figures")
+    code, out, _ = call("status", "half", "--watch")
+    assert code == 1
+    assert out.endswith("half.zarr: 8: 6 done, 2 failed\n")
+    code, out, _ = call("status", "half", "--watch", "--json")
+    (line,) = out.splitlines()  # nothing happens any more
+    assert (code, json.loads(line)["failed"]) == (1, 2)
 
 
 def test_an_unfinished_store_exits_with_3(project: Path, call: Call) -> None:

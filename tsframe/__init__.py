@@ -52,6 +52,7 @@ The rooms, each of which may import only what stands above it::
     plan        cells -> chunks; what a run will take, before it runs
     workers/    who trains: crews, marks of what is in hand, signals (alone imports joblib)
     repairing   mends what verifying finds; never makes a cell done
+    standing    status: how a store stands, seen from outside
     execution   run what is missing
     phases/     phases and phase boundaries from a store: xarray in, xarray out
     plots/      phase_diagram and its siblings: xarray in, matplotlib Axes out

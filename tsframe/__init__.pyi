@@ -15,6 +15,7 @@ from .spectra import (
     SloppyAsReleased2022 as SloppyAsReleased2022,
     Spiked as Spiked,
 )
+from .standing import status as status
 from .students.initializations import (
     Glorot2010 as Glorot2010,
     He2015 as He2015,

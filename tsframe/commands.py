@@ -6,12 +6,13 @@ out)``, which draws its figures into the folder `out` and returns their paths.
 """
 
 import difflib
-import json as jsonlib
 import logging
 import os
 import runpy
 import sys
+import time
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,18 +21,24 @@ import numpy as np
 import numpy.typing as npt
 from cyclopts import Parameter
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from tsframe.axes import describe
 from tsframe.execution import CellFailed, in_shard, read_shard, run as run_sweep, STALL
 from tsframe.ledger import State
 from tsframe.plan import plan as plan_sweep
 from tsframe.selection import choose, parse_choice
+from tsframe.standing import Status, status as look
 from tsframe.store import Store
 from tsframe.sweep import Sweep
 from tsframe.workers.crew import muster
 
 __all__ = ["plan", "run", "status"]
+
+PAUSE = 2.0  # seconds between two looks at a store
+UNATTENDED = 10.0  # seconds without a run at work after which there is nothing to watch
 
 Target = Annotated[str, Parameter(help="Name of a study, or the path of its file.")]
 Place = Annotated[Path | None, Parameter(help="The store; by default stores/NAME.zarr.")]
@@ -172,26 +179,53 @@ def run(
     return 3 if (opened.read_all("ledger")[..., 0].reshape(-1) == State.TODO)[chosen].any() else 0
 
 
-def status(target: Target, /, *, store: Place = None, json: Json = False) -> int:
-    """Say how far a store is: done, failed, to do."""
+def status(
+    target: Target,
+    /,
+    *,
+    store: Place = None,
+    watch: Annotated[
+        bool, Parameter(negative="", help="Go on until all is settled, or nobody is at work.")
+    ] = False,
+    json: Json = False,
+) -> int:
+    """Say how far a store is: done, failed, to do; who is at work; the last error."""
     itself = (Path(target) / "zarr.json").exists()  # the target may be a store
     path = store or (Path(target) if itself else find(target).store)
-    opened = Store.open(path, write=False)
-    state = opened.read_all("ledger")[..., 0]
-    counts = {kind.name.lower(): int((state == kind).sum()) for kind in State}
-    error = first_error(opened)
-    if json:
-        facts = {"store": str(path), "cells": state.size, **counts, "error": error}
-        print(jsonlib.dumps({**facts, "unclean_runs": opened.runs.unclean()}))
+    seen = look(path)
+    if not watch:
+        print(seen.to_json() if json else seen)
+    elif json or not Console().is_terminal:
+        for now in watched(path, seen):
+            seen = now
+            print(now.to_json() if json else str(now).partition("\n")[0], flush=True)
     else:
-        print(
-            f"{path}: {state.size} cells, " + ", ".join(f"{n} {k}" for k, n in counts.items() if n)
-        )
-        if error:
-            print(say(error))
-    if counts["todo"]:
-        return 3
-    return 1 if counts["failed"] else 0
+        with Live(Text(str(seen))) as live:
+            for now in watched(path, seen):
+                seen = now
+                live.update(Text(str(now)))
+    return seen.code
+
+
+def watched(path: Path, seen: Status) -> Iterator[Status]:
+    """Look at a store again and again, as long as there is something to see.
+
+    Yields
+    ------
+    Status
+        Each time that something was settled.
+    """
+    said, alive = None, time.monotonic()
+    while True:
+        if (seen.counts, seen.running) != said:
+            said = (seen.counts, seen.running)
+            yield seen
+        now = time.monotonic()
+        alive = now if seen.running else alive
+        if (not seen.counts["todo"] and not seen.running) or now - alive > UNATTENDED:
+            return
+        time.sleep(PAUSE)
+        seen = look(path)
 
 
 def find(target: str) -> Study:

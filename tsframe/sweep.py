@@ -7,6 +7,7 @@ is the store order: the last axis runs fastest.
 
 import difflib
 import hashlib
+import html
 import inspect
 import itertools
 import math
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from tsframe.axes import axis_values, describe, Value
 from tsframe.contract import check_trials, Measures, told
@@ -85,6 +87,12 @@ class Sweep:
         lengths = " x ".join(f"{name} {len(values)}" for name, values in self.axes.items())
         name = getattr(self.function, "__name__", "function")
         return f"Sweep({name}: {lengths} = {self.size} cells)"
+
+    def _repr_html_(self) -> str:
+        name = html.escape(getattr(self.function, "__name__", "function"))
+        coordinates = xr.Dataset(coords={axis: list(values) for axis, values in self.axes.items()})
+        head = f"<div><strong>Sweep</strong> of <code>{name}</code>: {self.size:,} cells</div>"
+        return head + str(coordinates._repr_html_())
 
     @property
     def dims(self) -> tuple[str, ...]:

@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -7,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.deadly import Deadly, right
-from tests.faults.processes import alive, command, committed, until, write_study
+from tests.faults.processes import alive, command, committed, ROOT, until, write_study
 from tsframe.execution import run, Stopped
 from tsframe.store import Store
 from tsframe.sweep import Sweep
@@ -85,6 +87,66 @@ def test_what_is_in_hand_is_dropped_when_the_time_is_up(tmp_path: Path) -> None:
         until(lambda: not alive(process.pid), 5)
     assert process.returncode == 143
     assert right(path) == {"todo": 24}
+
+
+FAKES = {
+    "tsframe": """#!/bin/bash
+exec {python} -m tsframe.cli "$@"
+""",
+    "scontrol": """#!/bin/bash
+echo "$@" >> {folder}/asked
+""",
+}
+
+
+def test_a_slurm_array_stops_in_time_is_requeued_and_goes_on(tmp_path: Path) -> None:
+    path = write_study(tmp_path, size=12)
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, text in FAKES.items():
+        (folder / name).write_text(text.format(python=sys.executable, folder=tmp_path))
+        (folder / name).chmod(0o755)
+    slurm = {"ARRAY_JOB": "88", "ARRAY_TASK": "1", "JOB": "90"}
+    environment = {
+        **os.environ,
+        **{f"SLURM_{name}_ID": number for name, number in slurm.items()},
+        "SLURM_ARRAY_TASK_MIN": "0",
+        "SLURM_ARRAY_TASK_COUNT": "2",
+        "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+    }
+    script = ["bash", str(ROOT / "examples" / "slurm_array.sh"), "study", "--jobs", "1"]
+
+    def submit(restarts: str) -> "subprocess.Popen[str]":
+        again = {**environment, "SLURM_RESTART_COUNT": restarts}
+        return subprocess.Popen(
+            script,
+            cwd=tmp_path,
+            env=again,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    first = submit("0")
+    try:
+        until(lambda: committed(path) >= 1 or first.poll() is not None)
+        first.send_signal(signal.SIGUSR1)  # --signal=B: goes to the shell alone
+        _, err = first.communicate(timeout=20)
+        until(lambda: not alive(first.pid), 5)
+    finally:
+        if alive(first.pid):
+            os.killpg(first.pid, signal.SIGKILL)
+    assert first.returncode == 0, err
+    assert "SIGUSR1; what was finished is kept" in err
+    assert (tmp_path / "asked").read_text() == "requeue 88_1\n"
+    done = right(path)["done"]
+    assert 1 <= done < 6
+    second = submit("1")
+    _, err = second.communicate(timeout=30)
+    assert second.returncode == 0, err
+    assert right(path) == {"todo": 6, "done": 6}  # this shard is half of the chunks
+    assert (tmp_path / "asked").read_text() == "requeue 88_1\n"
 
 
 def test_python_hears_of_it_as_an_interrupt(tmp_path: Path) -> None:

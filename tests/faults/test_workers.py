@@ -197,6 +197,20 @@ def test_a_hang_in_the_main_process_ends_with_a_sentence(tmp_path: Path) -> None
     assert "TimeLimit" in str(open_store(tmp_path / "s")["error"].sel(seed=3).item())
 
 
+def test_a_task_that_is_lost_ends_the_run_with_a_sentence(tmp_path: Path) -> None:
+    # the pool of multiprocessing starts another worker and waits for ever for the task of the first
+    with (
+        joblib.parallel_config("multiprocessing"),
+        pytest.raises(RuntimeError) as caught,
+    ):
+        run(sweep(tmp_path, "kills", {3}), tmp_path / "s", n_jobs=2, chunk={"seed": 2}, stall=2.0)
+    said = str(caught.value)
+    assert re.match(r"chunk \(seed=2\.\.3\) on host .*, pid \d+: started 1 time", said)
+    assert re.search(r"worker gone or stuck, no sign of life for \d s\. \d+ of 12 cells are", said)
+    assert {"todo", "done"} >= set(right(tmp_path / "s"))
+    assert right(tmp_path / "s")["todo"] >= 2
+
+
 def test_a_backend_that_gives_all_results_at_its_end_will_do(tmp_path: Path) -> None:
     with joblib.parallel_config("multiprocessing"):
         run(sweep(tmp_path, "well", set()), tmp_path / "s", n_jobs=2, chunk={"seed": 3})

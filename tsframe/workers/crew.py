@@ -6,6 +6,7 @@ This is the only file that imports joblib.
 import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -18,11 +19,15 @@ from tsframe.workers.chunk import Came, Orders, Task, train_chunk
 from tsframe.workers.gpus import gpus, let_go
 from tsframe.workers.stop import deferred
 
-__all__ = ["Crew", "muster"]
+__all__ = ["Crew", "CrewBroken", "muster"]
 
 IDLE = 30  # seconds after which a worker without work leaves
 AHEAD = 200  # chunks sent to a cluster at least, since it may gain workers while it runs
 Call: TypeAlias = Callable[[Iterable[Task]], Iterator[Came]]
+
+
+class CrewBroken(RuntimeError):
+    """A worker died and took its crew along; a new one may be mustered."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,8 @@ class Crew:
                 )
             elif self.backend == "sequential":
                 stack.enter_context(joblib.parallel_config("sequential"))
+            elif not self.local:
+                stack.enter_context(at_least_two())
             parallel = joblib.Parallel(
                 n_jobs=self.workers,
                 return_as="generator_unordered" if self.streams else "list",
@@ -111,9 +118,16 @@ class Crew:
                     except Exception as error:  # in a thread of joblib, which would swallow it
                         faults.append(error)
 
-                with deferred() if self.backend == "loky" else contextlib.nullcontext():
-                    results = parallel(calls())
-                yield from results
+                try:
+                    with deferred() if self.backend == "loky" else contextlib.nullcontext():
+                        results = parallel(calls())
+                    yield from results
+                except BrokenProcessPool as error:
+                    raise CrewBroken(f"{error}") from error
+                except Exception as error:  # each cluster has its own; tasks themselves raise none
+                    if self.local or isinstance(error, TimeoutError):
+                        raise
+                    raise CrewBroken(f"{type(error).__name__}: {error}") from error
                 if faults:
                     raise faults[0]
 
@@ -124,6 +138,18 @@ class Crew:
     def packed(self, task: Task) -> Task:
         """Pickle the trials where they travel, so that a worker can say what it cannot read."""
         return task if self.inside else replace(task, trials=cloudpickle.dumps(task.trials))
+
+
+@contextlib.contextmanager
+def at_least_two() -> Iterator[None]:
+    """Have joblib believe in two workers of a cluster: with one it would train in this process."""
+    backend = get_active_backend()[0]
+    believed = backend.effective_n_jobs
+    vars(backend)["effective_n_jobs"] = lambda n_jobs: max(2, believed(n_jobs))
+    try:
+        yield
+    finally:
+        del vars(backend)["effective_n_jobs"]  # the method of its class is seen again
 
 
 def muster(n_jobs: int | None, device: str) -> Crew:

@@ -10,7 +10,6 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +23,7 @@ from tsframe.ledger import ENTRIES, State
 from tsframe.store import Store
 from tsframe.watching import Show
 from tsframe.workers.chunk import blame, Came, DIED, marks_of, Orders, Task
-from tsframe.workers.crew import Call, Crew
+from tsframe.workers.crew import Call, Crew, CrewBroken
 from tsframe.workers.stop import Wish
 from tsframe.workers.watchman import Watchman
 
@@ -126,7 +125,7 @@ class Shift:
             before = len(ordinary)
             try:
                 self.together(ordinary, left, deaths)
-            except BrokenProcessPool as error:
+            except CrewBroken as error:
                 self.bury(left, deaths)
                 alive = [chunk for chunk in ordinary if chunk in left and chunk not in deaths]
                 barren = barren + 1 if len(alive) == before else 0
@@ -177,7 +176,7 @@ class Shift:
             task = self.task(chunk, places, alone=True, apart=apart)
             try:
                 self.run(crew.at_work(self.orders, self.timeout), iter([task]), lambda came: None)
-            except BrokenProcessPool as error:
+            except CrewBroken as error:
                 codes = re.search(r"exit codes of the workers are \{(.*?)\}", str(error))
                 self.charge(chunk, task, f" ({codes[1]})" if codes else "")
             apart = True

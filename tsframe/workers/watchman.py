@@ -29,6 +29,7 @@ from tsframe.workers.stop import Stopped, Wish
 __all__ = ["Watchman"]
 
 LOG = logging.getLogger("tsframe")
+TELL = 2.0  # seconds between two looks at the marks, and two words on how the run is
 LAST = 60.0  # seconds that the main thread has to come out of a library before the process ends
 
 
@@ -110,7 +111,7 @@ class Watchman:
             if now - touched >= self.beat:
                 touched = now
                 self.claim.touch()
-            if now - told >= self.beat / 2:
+            if now - told >= min(TELL, self.beat / 2):
                 told = now
                 self.tell()
                 signature = self.marks.signature()
