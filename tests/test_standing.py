@@ -68,7 +68,7 @@ def test_a_run_at_work_is_seen_from_outside(tmp_path: Path) -> None:
         assert 0 < later.runs[0].rate < 100
         process.kill()
         process.wait()
-        until(lambda: not status(path).running, 5)  # its process is known to be gone
+        until(lambda: not status(path).running, 60)  # its process is known to be gone
         assert "not heard of for" in str(status(path))
         assert status(path).code == 3
 

@@ -89,11 +89,11 @@ def test_a_store_that_a_live_run_holds_is_refused_with_its_owner(tmp_path: Path)
     try:
         host = os.uname().nodename
         forge(tmp_path / "s" / "runs" / "lock", host=host, pid=sleeper.pid)
-        with pytest.raises(RuntimeError) as caught:
+        with pytest.raises(BlockingIOError) as caught:
             run(squares(), tmp_path / "s", n_jobs=1)
         assert f"is held by run 7 on host {host}, pid {sleeper.pid}, heard of" in str(caught.value)
         assert "add --force (force=True)" in str(caught.value)
-        with pytest.raises(RuntimeError, match="is held by"):
+        with pytest.raises(BlockingIOError, match="is held by"):
             run(squares(), tmp_path / "s", n_jobs=1, shard="0/2")
     finally:
         sleeper.kill()
@@ -106,7 +106,7 @@ def test_a_store_that_a_live_run_holds_is_refused_with_its_owner(tmp_path: Path)
 def test_a_run_on_another_host_is_believed_to_live_unless_told_otherwise(tmp_path: Path) -> None:
     run(squares(), tmp_path / "s", n_jobs=1, only={"seed": 0})
     forge(tmp_path / "s" / "runs" / "lock", job="88123")
-    with pytest.raises(RuntimeError, match="host n12, pid 4411, SLURM job 88123, heard of"):
+    with pytest.raises(BlockingIOError, match="host n12, pid 4411, SLURM job 88123, heard of"):
         run(squares(), tmp_path / "s", n_jobs=1)
     assert (run(squares(), tmp_path / "s", n_jobs=1, force=True)["state"] == 1).all()
 
@@ -118,7 +118,7 @@ def test_a_job_that_slurm_has_requeued_takes_its_own_place(
     forge(tmp_path / "s" / "runs" / "lock", job="88_3")
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "88")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
-    with pytest.raises(RuntimeError, match="is held by"):
+    with pytest.raises(BlockingIOError, match="is held by"):
         run(squares(), tmp_path / "s", n_jobs=1)  # another process of the same job
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert (run(squares(), tmp_path / "s", n_jobs=1)["state"] == 1).all()
@@ -127,7 +127,10 @@ def test_a_job_that_slurm_has_requeued_takes_its_own_place(
 def test_parts_may_be_held_at_once_and_the_whole_with_none_of_them(tmp_path: Path) -> None:
     with claim(tmp_path / "lock", "0-2"), claim(tmp_path / "lock", "1-2"):
         for other in ("0-2", "all", "0-3"):
-            with pytest.raises(RuntimeError, match="of shard 0/2"), claim(tmp_path / "lock", other):
+            with (
+                pytest.raises(BlockingIOError, match="of shard 0/2"),
+                claim(tmp_path / "lock", other),
+            ):
                 pass
         assert [owner.part for owner in owners(tmp_path / "lock")] == ["0-2", "1-2"]
     assert owners(tmp_path / "lock") == []

@@ -50,7 +50,7 @@ def command(folder: Path, *words: str) -> Iterator["subprocess.Popen[str]"]:
     finally:
         if alive(process.pid):
             os.killpg(process.pid, signal.SIGKILL)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
 
 
 def committed(store: Path) -> int:
@@ -58,7 +58,7 @@ def committed(store: Path) -> int:
     return len(list((store / "ledger").glob("c.*"))) if store.is_dir() else 0
 
 
-def until(happens: Callable[[], bool], limit: float = 30.0) -> None:
+def until(happens: Callable[[], bool], limit: float = 120.0) -> None:
     """Wait until something happens, but no longer than the limit in seconds."""
     end = time.monotonic() + limit
     while not happens():

@@ -181,7 +181,7 @@ def test_shards_started_at_once_make_one_store_and_fill_it(tmp_path: Path) -> No
         command(tmp_path, *words, "1/3") as two,
         command(tmp_path, *words, "2/3") as three,
     ):
-        said = [process.communicate(timeout=60)[1] for process in (one, two, three)]
+        said = [process.communicate(timeout=120)[1] for process in (one, two, three)]
         codes = [process.returncode for process in (one, two, three)]
     assert set(codes) <= {0, 1}, said  # 1 where a cell of the shard failed
     ledger = Store.open(path).read_all("ledger")

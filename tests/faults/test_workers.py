@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import joblib
 import pytest
 
 from tests.faults.deadly import Deadly, right
@@ -50,12 +49,12 @@ def test_a_worker_that_is_killed_costs_no_cell(tmp_path: Path) -> None:
 
 KILLERS = {
     "kills": r"WorkerDied: the process that trained this cell alone died \(SIGKILL\(-9\)\)",
-    "sticks": "TimeLimit: training this cell alone took longer than 1 s",
+    "sticks": "TimeLimit: training this cell alone took longer than 4 s",
     "crashes": r"WorkerDied: .* died \(SIGSEGV\(-11\)\)",
     "leaves": r"WorkerDied: .* died \(EXIT\(7\)\)",
-    "hangs": "TimeLimit: training this cell alone took longer than 1 s",
+    "hangs": "TimeLimit: training this cell alone took longer than 4 s",
 }
-LONGER = {"crashes", "leaves", "hangs"}
+LONGER = {"crashes", "leaves", "hangs", "sticks"}
 
 
 @pytest.mark.parametrize(
@@ -65,11 +64,11 @@ def test_a_cell_that_ends_its_worker_fails_alone_and_all_others_go_on(
     tmp_path: Path, mood: str
 ) -> None:
     study = sweep(tmp_path, mood, {3}, 8)
-    dataset = run(study, tmp_path / "s", n_jobs=2, chunk={"seed": 2}, limit=1.0)
+    dataset = run(study, tmp_path / "s", n_jobs=2, chunk={"seed": 2}, limit=4.0)
     assert right(tmp_path / "s") == {"done": 7, "failed": 1}
     assert re.match(KILLERS[mood], str(dataset["error"].sel(seed=3).item()))
     # the next run takes it apart from the first, and it is done with after that
-    again = run(study, tmp_path / "s", n_jobs=2, limit=1.0)
+    again = run(study, tmp_path / "s", n_jobs=2, limit=4.0)
     assert right(tmp_path / "s") == {"done": 7, "failed": 1}
     assert again["ledger"].sel(entry="attempts").values.tolist() == [1, 1, 1, 2, 1, 1, 1, 1]
     assert run(study, tmp_path / "s", n_jobs=2).identical(again)
@@ -151,21 +150,21 @@ def trial(seed):
 sweep = Sweep(trial, seed=range(8))
 if __name__ == "__main__":
     with joblib.parallel_config({backend!r}):
-        run(sweep, {path!r}, n_jobs={n_jobs}, chunk=dict(seed=2), limit=1.0, progress=False)
+        run(sweep, {path!r}, n_jobs={n_jobs}, chunk=dict(seed=2), progress=False, {how})
 """
 
 
-def script(tmp_path: Path, **values: Any) -> "subprocess.CompletedProcess[str]":
+def script(tmp_path: Path, how: str = "", **values: Any) -> "subprocess.CompletedProcess[str]":
     """Run the sweep as a script of its own."""
     file = tmp_path / "study.py"
-    file.write_text(SCRIPT.format(path=str(tmp_path / "s"), **values))
+    file.write_text(SCRIPT.format(path=str(tmp_path / "s"), how=how, **values))
     return subprocess.run(
         [sys.executable, str(file)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
 
 
@@ -185,33 +184,32 @@ def test_a_cell_that_kills_the_main_process_is_taken_apart_by_the_next_run(
     assert "WorkerDied" in str(open_store(tmp_path / "s")["error"].sel(seed=3).item())
 
 
+@pytest.mark.slow
 def test_a_hang_in_the_main_process_ends_with_a_sentence(tmp_path: Path) -> None:
-    first = script(tmp_path, mood="hangs", backend="loky", n_jobs=1)
+    first = script(tmp_path, mood="hangs", backend="loky", n_jobs=1, how="limit=4.0")
     assert first.returncode == 1
     assert (
-        "chunk (seed=2..3) takes longer than its limit of 1 s in the main process" in first.stderr
+        "chunk (seed=2..3) takes longer than its limit of 4 s in the main process" in first.stderr
     )
-    second = script(tmp_path, mood="hangs", backend="loky", n_jobs=1)
+    second = script(tmp_path, mood="hangs", backend="loky", n_jobs=1, how="limit=4.0")
     assert second.returncode == 0, second.stderr
     assert right(tmp_path / "s") == {"done": 7, "failed": 1}
     assert "TimeLimit" in str(open_store(tmp_path / "s")["error"].sel(seed=3).item())
 
 
+@pytest.mark.slow
 def test_a_task_that_is_lost_ends_the_run_with_a_sentence(tmp_path: Path) -> None:
     # the pool of multiprocessing starts another worker and waits for ever for the task of the first
-    with (
-        joblib.parallel_config("multiprocessing"),
-        pytest.raises(RuntimeError) as caught,
-    ):
-        run(sweep(tmp_path, "kills", {3}), tmp_path / "s", n_jobs=2, chunk={"seed": 2}, stall=2.0)
-    said = str(caught.value)
-    assert re.match(r"chunk \(seed=2\.\.3\) on host .*, pid \d+: started 1 time", said)
-    assert re.search(r"worker gone or stuck, no sign of life for \d s\. \d+ of 12 cells are", said)
-    assert {"todo", "done"} >= set(right(tmp_path / "s"))
-    assert right(tmp_path / "s")["todo"] >= 2
+    lost = script(tmp_path, "stall=8.0", mood="kills", backend="multiprocessing", n_jobs=2)
+    assert lost.returncode == 1
+    assert re.search(r"chunk \(seed=2\.\.3\) on host .*, pid \d+: started 1 time", lost.stderr)
+    assert re.search(r"gone or stuck, no sign of life for \d+ s\. \d of 8 cells are", lost.stderr)
+    counts = right(tmp_path / "s")
+    assert set(counts) <= {"todo", "done"}
+    assert counts["todo"] >= 2
 
 
 def test_a_backend_that_gives_all_results_at_its_end_will_do(tmp_path: Path) -> None:
-    with joblib.parallel_config("multiprocessing"):
-        run(sweep(tmp_path, "well", set()), tmp_path / "s", n_jobs=2, chunk={"seed": 3})
-    assert right(tmp_path / "s") == {"done": 12}
+    done = script(tmp_path, mood="well", backend="multiprocessing", n_jobs=2)
+    assert done.returncode == 0, done.stderr
+    assert right(tmp_path / "s") == {"done": 8}

@@ -151,8 +151,10 @@ def claim(folder: Path, part: str, force: bool = False) -> Iterator[Claim]:
 
     Raises
     ------
-    RuntimeError
+    BlockingIOError
         If somebody else holds it.
+    RuntimeError
+        If the file system does not do as it says.
     """
     token = uuid.uuid4().hex
     facts = {
@@ -170,7 +172,7 @@ def claim(folder: Path, part: str, force: bool = False) -> Iterator[Claim]:
         standing = [owner for owner in owners(folder) if against(part, owner.part)]
         for owner in standing:
             if not (force or owner.gone):
-                raise RuntimeError(
+                raise BlockingIOError(
                     f"{folder.parents[1]} is held by {owner}. Wait for it; or if it is dead, add "
                     "--force (force=True): two at once do no harm but work twice."
                 )

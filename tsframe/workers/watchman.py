@@ -30,7 +30,8 @@ __all__ = ["Watchman"]
 
 LOG = logging.getLogger("tsframe")
 TELL = 2.0  # seconds between two looks at the marks, and two words on how the run is
-LAST = 60.0  # seconds that the main thread has to come out of a library before the process ends
+AGAIN = 6.0  # seconds between two calls to the main thread
+LAST = 60.0  # seconds that it has to come out of a library before the process ends
 
 
 class Watchman:
@@ -161,8 +162,11 @@ class Watchman:
             return  # joblib's own timeout has to do
         if verdict is None and self.wish.signum is not None:
             LOG.warning("%s", Stopped(self.wish.signum))
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-        if self.over.wait(LAST) or hasattr(sys, "ps1") or "ipykernel" in sys.modules:
+        for _ in range(round(LAST / AGAIN)):  # raised in a finalizer it would not be heard
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            if self.over.wait(AGAIN):
+                return
+        if hasattr(sys, "ps1") or "ipykernel" in sys.modules:
             return
         print(f"tsframe: {verdict or 'stopped'}; leaving by force.", file=sys.stderr, flush=True)
         faulthandler.dump_traceback()
