@@ -1,6 +1,7 @@
 """Boundaries, theory and phases laid over a phase diagram."""
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -114,6 +115,24 @@ def test_phases_are_told_apart_without_colors():
     assert gray == [Phase.UNDERFIT, Phase.UNDECIDED]
     hatches = [PHASES[phase][1] for phase in gray]
     assert all(hatches) and len(set(hatches)) == 2
+
+
+def test_cells_not_run_between_ones_that_were_show_what_these_interpolate_to():
+    data = store()
+    data["state"] = xr.ones_like(data.test_error, dtype=int)
+    whole = data.test_error.mean("seed").transpose("width", "slope").values
+    data["test_error"][1, 1] = data["test_error"][2, 3] = data["test_error"][0, 0] = np.nan
+    data["state"][1, 1] = data["state"][0, 0] = 0  # not run, the last without neighbors before it
+    data["state"][2, 3] = 2  # failed
+    ax = phase_diagram(data, "slope", "width", bridged=True)
+    (mesh,) = (artist for artist in ax.collections if isinstance(artist, QuadMesh))
+    cells: Any = np.ma.masked_invalid(np.ma.asarray(mesh.get_array()))
+    shown = np.where(cells.mask, np.nan, cells.data).reshape(5, 5)
+    np.testing.assert_allclose(shown[1, 1], whole[1, 1], rtol=1e-12)
+    assert np.isnan(shown[3, 2]) and np.isnan(shown[0, 0])
+    assert {"not run yet", "failed", "trained; the rest is interpolated"} <= set(words(ax))
+    (dots,) = (one for one in lines(ax, "None"))
+    assert len(dots) == 22
 
 
 @pytest.mark.parametrize(

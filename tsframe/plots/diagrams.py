@@ -16,6 +16,8 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
+from tsframe.phases.fields import bridges
+from tsframe.phases.scales import natural
 from tsframe.plots.overlays import (
     Boundaries,
     COLORS,
@@ -42,6 +44,7 @@ EMPTY = {
 }
 DOT: dict[str, Any] = {"marker": "o", "markersize": 4, "linestyle": "", "color": "white"}
 DOT["markeredgecolor"] = "black"
+SPECK = DOT | {"markersize": 1.8, "markeredgewidth": 0.4}
 LINE: dict[str, Any] = {"color": "black", "linewidth": 1.6, "marker": TICKUP, "markersize": 5}
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -58,6 +61,7 @@ def phase_diagram(
     boundary: Boundaries | None = None,
     theory: xr.DataArray | None = None,
     phases: xr.Dataset | xr.DataArray | None = None,
+    bridged: bool = False,
     cmap: str | Colormap = "mako_r",
     norm: Normalize | None = None,
     colorbar: bool = True,
@@ -97,6 +101,9 @@ def phase_diagram(
         drawn at the levels of `boundary`.
     phases : Dataset or DataArray, optional
         What `tsframe.phases.classify` gives for these cells.
+    bridged : bool
+        Whether cells that were not run, between ones that were, show what these interpolate to;
+        dots then mark the cells that have a result. For stores that `tsframe refine` has grown.
     cmap : str or Colormap
         Perceptually uniform and safe for the color-blind; by default seaborn's mako
         reversed, light where the error is low.
@@ -132,6 +139,10 @@ def phase_diagram(
     with np.errstate(invalid="ignore"):
         mean = array.sum("seed").values / np.where(known, known, np.nan)
 
+    filled = np.zeros(mean.shape, bool)
+    if bridged:
+        mean, filled = bridge(dataset, mean, x, y)
+
     places = {"x": prepare(ax, "x", dataset[x]), "y": prepare(ax, "y", dataset[y])}
     grid_x, grid_y = edges(ax.xaxis, places["x"]), edges(ax.yaxis, places["y"])
     if norm is None:
@@ -144,12 +155,15 @@ def phase_diagram(
     else:
         mesh, entries = draw_phases(ax, x, y, grid_x, grid_y, phases, dataset)
 
-    entries += hatch(ax, grid_x, grid_y, reasons(dataset, known))
+    entries += hatch(ax, grid_x, grid_y, np.where(filled, -1, reasons(dataset, known)))
     fewer = (known > 0) & (known < known.max())
-    if fewer.any():
-        rows, columns = np.nonzero(fewer)
-        ax.plot(places["x"][columns], places["y"][rows], **DOT)
-        entries.append(Line2D([], [], label="fewer seeds", **DOT))
+    marked, words, style = (fewer, "fewer seeds", DOT)
+    if bridged:
+        marked, words, style = (known > 0, "trained; the rest is interpolated", SPECK)
+    if marked.any():
+        rows, columns = np.nonzero(marked)
+        ax.plot(places["x"][columns], places["y"][rows], **style)
+        entries.append(Line2D([], [], label=words, **style))
     bare = contour is None or phases is not None  # phases say themselves who fits
     inside = None if bare else interpolating(dataset, contour or 0.0)
     if inside is not None and {0, 1} <= set(inside.flat):
@@ -188,6 +202,21 @@ def phase_diagram(
             fontsize="small",
         )
     return ax
+
+
+def bridge(dataset: xr.Dataset, mean: Floats, x: str, y: str) -> tuple[Floats, NDArray[np.bool_]]:
+    """Fill cells of a mean, shape (y, x), that were not run; tell which were filled."""
+    todo = np.ones(mean.shape, bool)
+    if "state" in dataset:
+        todo &= (dataset["state"] == TODO).all("seed").values
+    scales = [natural(dataset[dim])(dataset[dim].values) for dim in (y, x)]
+    blank = ~np.isfinite(mean)
+    flat = mean.flatten()
+    for cells, one, other, weight in bridges(~blank, (scales[0], scales[1])):
+        flat[cells] = (1 - weight) * flat[one] + weight * flat[other]
+    # What failed is not made up.
+    filled = np.where(blank & ~todo, np.nan, flat.reshape(mean.shape))
+    return filled, np.asarray(blank & np.isfinite(filled))
 
 
 def colors(cmap: str | Colormap) -> Colormap:
