@@ -22,7 +22,7 @@ from tsframe.training.sgd import SGD, SGDState
 __all__ = ["Snapshot", "evaluate", "train_stack"]
 
 EXPLODED = 1e6  # a loss so many times that of zero outputs counts as divergence
-CROWDED = 0.7  # seats are rearranged when the work shrinks to this fraction
+CROWDED = 0.95  # seats are rearranged when the work shrinks to this fraction
 
 
 @dataclass(frozen=True)
