@@ -100,7 +100,7 @@ def ladder(found: xr.Dataset, ax: plt.Axes) -> None:
     bottom, top = 2e-3, 0.6
     for k, spectrum in enumerate(found.spectrum.values):
         here = found.sel(spectrum=spectrum)
-        places = n * 1.07 ** (k - 2)  # side by side, not on one another
+        places = n * 1.08 ** (k - 1)  # side by side, not on one another
         style = dict(fmt="o", markersize=4, elinewidth=1.1, color=f"C{k}")
         above = here["mean"] > bottom
         ax.errorbar(
