@@ -3,9 +3,12 @@ import re
 import signal
 import subprocess
 import sys
+from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import joblib
 import pytest
 
 from tests.faults.deadly import Deadly, right
@@ -14,6 +17,10 @@ from tsframe.opening import open_store
 from tsframe.store import Store
 from tsframe.sweep import Sweep
 from tsframe.workers.chunk import marks_of
+from tsframe.workers.claims import claim
+from tsframe.workers.shift import describe_chunk
+from tsframe.workers.stop import Wish
+from tsframe.workers.watchman import Watchman
 
 ROOT = Path(__file__).parents[2]
 
@@ -197,19 +204,37 @@ def test_a_hang_in_the_main_process_ends_with_a_sentence(tmp_path: Path) -> None
     assert "TimeLimit" in str(open_store(tmp_path / "s")["error"].sel(seed=3).item())
 
 
-@pytest.mark.slow
-def test_a_task_that_is_lost_ends_the_run_with_a_sentence(tmp_path: Path) -> None:
-    # the pool of multiprocessing starts another worker and waits for ever for the task of the first
-    lost = script(tmp_path, "stall=8.0", mood="kills", backend="multiprocessing", n_jobs=2)
-    assert lost.returncode == 1
-    assert re.search(r"chunk \(seed=2\.\.3\) on host .*, pid \d+: started 1 time", lost.stderr)
-    assert re.search(r"gone or stuck, no sign of life for \d+ s\. \d of 8 cells are", lost.stderr)
-    counts = right(tmp_path / "s")
-    assert set(counts) <= {"todo", "done"}
-    assert counts["todo"] >= 2
+def test_a_backend_that_tells_of_no_death_is_refused(tmp_path: Path) -> None:
+    with (
+        joblib.parallel_config("multiprocessing"),
+        pytest.raises(ValueError, match="waits for ever for a task whose worker died; use 'loky'"),
+    ):
+        run(sweep(tmp_path, "well", set()), tmp_path / "s", n_jobs=2)
 
 
-def test_a_backend_that_gives_all_results_at_its_end_will_do(tmp_path: Path) -> None:
-    done = script(tmp_path, mood="well", backend="multiprocessing", n_jobs=2)
-    assert done.returncode == 0, done.stderr
-    assert right(tmp_path / "s") == {"done": 8}
+def test_a_run_without_a_sign_of_life_is_judged(tmp_path: Path) -> None:
+    run(sweep(tmp_path, "well", set()), tmp_path / "s", n_jobs=1, chunk={"seed": 3})
+    store = Store.open(tmp_path / "s")
+    marks, wish = marks_of(store), Wish()
+    with claim(tmp_path / "lock", "all") as held:
+        watchman = Watchman(
+            claim=held,
+            marks=marks,
+            wish=wish,
+            pulse=tmp_path / "pulse.json",
+            facts={},
+            stall=5.0,
+            beat=1.0,
+            heard=False,
+            describe=partial(describe_chunk, store),
+        )
+        now = watchman.alive
+        assert watchman.judge(now + 4.9) == ""
+        nobody = watchman.judge(now + 5.1)
+        assert nobody.startswith("no worker has begun anything, no sign of life for 5 s.")
+        marks.begin(1, 7, 0, (3,))
+        lost = watchman.judge(now + 94.0)
+        assert lost.startswith("chunk (seed=3..5) on host ")
+        assert lost.endswith("started 1 time(s), worker gone or stuck, no sign of life for 94 s")
+        watchman.came(Counter(done=3), 3.0)
+        assert watchman.judge(watchman.alive + 4.9) == ""

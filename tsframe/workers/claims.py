@@ -176,7 +176,7 @@ def claim(folder: Path, part: str, force: bool = False) -> Iterator[Claim]:
                     f"{folder.parents[1]} is held by {owner}. Wait for it; or if it is dead, add "
                     "--force (force=True): two at once do no harm but work twice."
                 )
-            LOG.warning("taking over from %s, which is gone", owner)
+            LOG.warning("taking over from %s%s", owner, ", which is gone" if owner.gone else "")
             (folder / owner.part).unlink(missing_ok=True)
         if link(mine.path, facts):
             break

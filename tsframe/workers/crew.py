@@ -59,7 +59,7 @@ class Crew:
     @property
     def local(self) -> bool:
         """Whether the workers are on this machine and started by joblib."""
-        return self.inside or self.backend in ("loky", "multiprocessing")
+        return self.inside or self.backend == "loky"
 
     @property
     def apart(self) -> "Crew":
@@ -103,9 +103,6 @@ class Crew:
                 max_nbytes=None,
                 timeout=timeout,
             )
-            if self.backend == "multiprocessing":
-                with deferred():  # its processes start here, those of loky at the first task
-                    stack.enter_context(parallel)
             send = joblib.delayed(train_chunk)
 
             def call(tasks: Iterable[Task]) -> Iterator[Came]:
@@ -158,14 +155,19 @@ def muster(n_jobs: int | None, device: str) -> Crew:
     Raises
     ------
     ValueError
-        If the number of workers is neither positive nor -1, the device has no known name, or
-        there are fewer GPUs than workers.
+        If the number of workers is neither positive nor -1, the device has no known name, there
+        are fewer GPUs than workers, or the backend cannot tell of a death.
     """
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
         raise ValueError(f"device must be auto, cpu, cuda, cuda:N or mps; got {device!r}.")
     backend, given = get_active_backend()
     configured: int | None = given  # None unless joblib.parallel_config says otherwise
     name = type(backend).__name__.removesuffix("Backend").lower()
+    if name == "multiprocessing":
+        raise ValueError(
+            "the backend 'multiprocessing' waits for ever for a task whose worker died; use "
+            "'loky', the default, which is told of it."
+        )
     wanted = configured if n_jobs is None else n_jobs
     if wanted is not None and (type(wanted) is not int or (wanted < 1 and wanted != -1)):
         raise ValueError(

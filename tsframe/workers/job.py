@@ -130,7 +130,10 @@ class Job:
         except KeyboardInterrupt as stopped:
             reason = f"{stopped}" or "interrupted"
             raise
-        except (RuntimeError, TimeoutError) as error:
+        except TimeoutError as error:
+            raise RuntimeError(self.kept(error)) from error
+        except RuntimeError as error:
+            reason = f"{error}"
             raise RuntimeError(self.kept(error)) from error
         finally:
             self.leave(reason, counts)
