@@ -38,6 +38,16 @@ def test_a_hole_is_bridged_along_the_axis_where_its_neighbors_are_nearer():
     assert np.isfinite(bridged(near, (tall, wide))).all()
 
 
+def test_the_mean_of_a_plane_with_holes_is_that_plane_with_the_interval_of_its_seeds():
+    plane = 2.0 * PLACES[:, None] - PLACES + np.array([-1.0, 0.0, 1.0])[:, None, None]
+    holed = plane.copy()
+    holed[:, 1, :2] = holed[:, 2, 3] = np.nan
+    hat = np.eye(4)
+    full, bridge = (field(v, (PLACES, PLACES), (hat, hat), 0.95, 200, 0) for v in (plane, holed))
+    np.testing.assert_allclose(bridge[0], full[0], atol=1e-12)
+    np.testing.assert_allclose(bridge[1], full[1], rtol=1e-9)
+
+
 def test_a_corner_without_neighbors_at_both_sides_stays_empty():
     values = np.ones((3, 3))
     values[:2, :2] = np.nan
