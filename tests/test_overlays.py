@@ -78,6 +78,7 @@ def test_theory_is_drawn_at_the_same_levels_on_its_own_grid():
     one, other = lines(ax, "--")
     np.testing.assert_allclose(one[:, 0] * one[:, 1], 8.0, rtol=1e-6)
     np.testing.assert_allclose(other[:, 0] * other[:, 1], 8.0 * np.exp(2.0), rtol=1e-6)
+    assert one[:, 0].min() < 0.021 and one[:, 0].max() == 1.0  # from end to end of the picture
     assert words(ax).count("theory, same level") == 1
 
 
@@ -92,6 +93,8 @@ def test_phases_color_the_cells_and_stand_in_the_legend():
     np.testing.assert_array_equal(
         np.ma.filled(np.ma.asarray(mesh.get_array()), 0).reshape(codes.shape), codes
     )
+    mask = np.ma.getmaskarray(np.ma.asarray(mesh.get_array())).reshape(codes.shape)
+    np.testing.assert_array_equal(mask, codes == Phase.MISSING)
     assert set(np.unique(codes)) >= {Phase.MISSING, Phase.UNDERFIT, Phase.TEMPERED}
     names = {phase.name.lower() for phase in Phase if phase in codes and phase > 0}
     assert names | {"no result"} <= set(words(ax))
