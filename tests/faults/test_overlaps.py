@@ -67,6 +67,7 @@ def test_workers_leave_after_their_main_process(tmp_path: Path) -> None:
         assert right(path)["todo"] > 0
 
 
+@pytest.mark.slow
 def test_a_second_run_is_refused_and_by_force_takes_over(tmp_path: Path) -> None:
     path = write_study(tmp_path, seconds=0.3, size=400)
     with command(tmp_path, *WORDS) as first:
@@ -86,6 +87,7 @@ def test_a_second_run_is_refused_and_by_force_takes_over(tmp_path: Path) -> None
     assert verify(path, 3).code == 0
 
 
+@pytest.mark.slow
 def test_a_run_that_was_frozen_comes_back_late_without_harm(tmp_path: Path) -> None:
     path = write_study(tmp_path, seconds=0.2, size=16)
     with command(tmp_path, *WORDS) as frozen:
