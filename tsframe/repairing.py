@@ -30,6 +30,8 @@ Remedy: TypeAlias = Callable[[Path, Finding], str]
 def repair(path: Path, force: bool = False) -> list[str]:
     """Mend a store until `verify` finds nothing more that can be mended.
 
+    A store that a run holds is refused, as by `claim`.
+
     Parameters
     ----------
     path : Path
@@ -45,7 +47,7 @@ def repair(path: Path, force: bool = False) -> list[str]:
     Raises
     ------
     RuntimeError
-        If a run holds the store, or repairs do not come to an end.
+        If repairs do not come to an end.
     """
     done: list[str] = []
     with claim(path / "runs" / "lock", "all", force):

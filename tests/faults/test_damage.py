@@ -215,7 +215,7 @@ def test_a_cell_that_does_not_come_out_the_same_is_found_by_training_it(path: Pa
 def test_a_live_run_keeps_repair_away(path: Path) -> None:
     (path / "square" / "c.0.0").unlink()
     with claim(path / "runs" / "lock", "all"):
-        with pytest.raises(RuntimeError, match=r"is held by run .* add --force"):
+        with pytest.raises(BlockingIOError, match=r"is held by run .* add --force"):
             repair(path)
         assert len(repair(path, force=True)) == 1
     assert np.isnan(open_store(path)["square"].sel(slope=0.3, seed=0))
