@@ -258,7 +258,7 @@ def training(store: Store, sweep: Sweep, number: int) -> Rows:
     """What a writer holds that opened a store, trained a chunk of it and then stalls."""
     cells = store.grid.cells(number)
     trials = [sweep.trials()[cell] for cell in cells]
-    return train_rows(store, np.arange(len(cells)), trials, "cpu", 1)[0]
+    return train_rows(store, np.arange(len(cells)), trials, "cpu", 1, run=1)[0]
 
 
 @pytest.mark.parametrize("number", range(4))

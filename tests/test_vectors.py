@@ -80,10 +80,10 @@ def test_a_store_of_vectors_resumes_grows_and_is_packed(path: Path, tmp_path: Pa
 def test_only_the_end_of_a_vector_may_be_missing() -> None:
     short: Measures = {"s": {"rank": (0.0,)}}
     long: Measures = {"s": {"rank": (0.0, 1.0)}}
-    others: list[Measures] = [{"s": {"rank": (1.0,)}}, {"s": {}}, {}, {**short, "t": {}}]
+    others: list[Measures] = [{"s": {"rank": (1.0,)}}, {"s": {}}, {**short, "t": {}}]
     whole = joint([short, long])
     assert whole == {"s": {"rank": (0.0, 1.0)}, "rank_length": {}}
-    assert fits(short, whole) and fits(long, whole)
+    assert fits(short, whole) and fits(long, whole) and fits({}, whole)
     for other in others:
         assert not fits(other, whole)
     assert joint([long, long]) == long

@@ -120,7 +120,7 @@ class Asked(Square):
     ) -> xr.Dataset:
         dataset = Square.train_together(trials, device, threads)
         dataset["square"] = dataset["square"] * [1 + trial.drift for trial in trials]
-        for name in trials[0].asked:
+        for name in {name for trial in trials for name in trial.asked}:
             dataset[name] = "student", [trial.value**3 for trial in trials]
         return dataset
 

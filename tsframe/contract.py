@@ -49,8 +49,9 @@ class TrialLike(Protocol):
     def measures(self) -> Mapping[str, Mapping[str, tuple[float, ...]]]:
         """Each measure and the coordinates of its inner dims; a scalar measure has none.
 
-        Of two trials of a sweep one may have shorter vectors; then their coordinates are the first
-        ones of the longer, and the store pads them with NaN and keeps their lengths.
+        Trials of a sweep may differ in them: the store holds all, with NaN where a trial does not
+        declare a measure. Of two trials one may have shorter vectors; then their coordinates are
+        the first ones of the longer, and the store pads them with NaN and keeps their lengths.
         """
 
     @staticmethod
@@ -68,8 +69,14 @@ def told(trial: Any) -> str:
     return repr(getattr(trial, "unmeasured", trial))
 
 
-def check_trials(trials: Sequence[Any], grid: Domain) -> Measures:
-    """Refuse what is no trial, cannot travel to a worker or measures something else."""
+def check_trials(trials: Sequence[Any], grid: Domain) -> tuple[Measures, list[str]]:
+    """Refuse what is no trial, cannot travel to a worker or measures something else.
+
+    Returns
+    -------
+    tuple
+        The measures of all trials together, and the names of those that some do not declare.
+    """
     first = grid.cell(0)
     for number, trial in enumerate(trials):
         if type(trial) is not type(trials[0]) or number == 0:
@@ -108,17 +115,18 @@ def check_trials(trials: Sequence[Any], grid: Domain) -> Measures:
         if not all(fits(one, whole) for whole in (joint(pair), measures) for one in pair):
             raise ValueError(
                 f"the trials of cells {describe(first)} and {describe(grid.cell(number))} declare "
-                f"different measures: {difference(*pair)}. Let all cells of a sweep measure the "
-                "same, at the same steps; only the end of a vector may be missing."
+                f"different measures: {difference(*pair)}. Let all cells that share a measure have "
+                "it at the same steps; only the end of a vector may be missing."
             )
     check_measures(grid.axes, measures)
     for number in grid.corners():
         check_picklable(grid.cell(number), trials[number])
-    return measures
+    names = [{*own, *vector_lengths(own)} for _, own in declared]
+    return measures, [name for name in measures if not all(name in own for own in names)]
 
 
 def joint(kinds: Sequence[Measures]) -> Measures:
-    """Give the measures that hold all of these, where vectors differ in their lengths alone.
+    """Give the measures that hold all of these, where those of one name differ in length alone.
 
     Each dim along which they do gets a measure of its own, ``<dim>_length``: how many numbers of
     its vectors a cell has; behind them there is NaN.
@@ -129,23 +137,20 @@ def joint(kinds: Sequence[Measures]) -> Measures:
         for dim, values in dims.items():
             ragged |= {dim} if len(longest.setdefault(dim, values)) != len(values) else set()
             longest[dim] = max(longest[dim], values, key=len)
-    vectors = {
-        name: {dim: longest[dim] if dim in ragged else values for dim, values in dims.items()}
-        for name, dims in kinds[0].items()
-    }
+    vectors: Measures = {}
+    for name, dims in (item for kind in kinds for item in kind.items()):
+        vectors.setdefault(name, {dim: longest[dim] for dim in dims})
     return {**vectors, **{f"{dim}_length": {} for dim in sorted(ragged)}}
 
 
 def fits(own: Measures, whole: Measures) -> bool:
-    """Tell whether some measures are the whole, but for the ends of vectors and their lengths."""
-    missing = [name for name in whole if name not in own]
-    ends = all(
+    """Tell whether some measures are among the whole, but for the ends of vectors."""
+    return all(
         name in whole
         and list(dims) == list(whole[name])
         and all(whole[name][dim][: len(values)] == values for dim, values in dims.items())
         for name, dims in own.items()
     )
-    return ends and all(name.endswith("_length") for name in missing)
 
 
 def vector_lengths(measures: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, int]:
@@ -165,15 +170,13 @@ def plain_measures(measures: Mapping[str, Mapping[str, tuple[float, ...]]]) -> M
 
 def difference(one: Measures, other: Measures) -> str:
     """Say where two sets of declared measures differ first."""
-    for name in [*one, *other]:
-        if name not in one or name not in other:
-            return f"only one has '{name}'"
-        if one[name] != other[name]:
+    for name in one:
+        if name in other and one[name] != other[name]:
             lengths = [{dim: len(values) for dim, values in m[name].items()} for m in (one, other)]
             if lengths[0] != lengths[1]:
                 return f"'{name}' has inner lengths {lengths[0]} and {lengths[1]}"
             return f"'{name}' has other coordinates along {', '.join(one[name])}"
-    return "they stand in another order"
+    return "vectors of different measures share a dim, but not its coordinates"
 
 
 def check_measures(axes: Mapping[str, Any], measures: Measures) -> None:

@@ -136,6 +136,7 @@ def run(
                 "device": device,
                 "shard": shard,
                 "source": sweep.source,
+                "optional": fit.whole.optional,
             }
         )
         held.say(run=number)

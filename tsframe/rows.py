@@ -34,6 +34,7 @@ def train_rows(
     trials: Sequence[Any],
     device: str,
     threads: int | None,
+    run: int,
 ) -> tuple[Rows, dict[str, Any]]:
     """Train some trials together; where that fails each alone, so that only the culprit fails.
 
@@ -49,6 +50,8 @@ def train_rows(
         Where to train.
     threads : int, optional
         How many threads to use.
+    run : int
+        Number of the run that asks; its sweep knows the measures that the store had by then.
 
     Returns
     -------
@@ -58,19 +61,19 @@ def train_rows(
     start = time.perf_counter()
     try:
         dataset = type(trials[0]).train_together(trials, device=device, threads=threads)
-        measures = taken(store, dataset, trials)
+        measures, owned = taken(store, dataset, trials, run)
         diverged = flags(dataset, len(trials))
     except (Exception, SystemExit) as error:  # any fault of a trial is a row
         if len(trials) > 1:
             alone = [
-                train_rows(store, places[i : i + 1], trials[i : i + 1], device, threads)
+                train_rows(store, places[i : i + 1], trials[i : i + 1], device, threads, run)
                 for i in range(len(trials))
             ]
             return joined([rows for rows, _ in alone]), next((e for _, e in alone if e), {})
-        rows = failed_rows(store, places, trials, [explain(error)])
+        rows = failed_rows(store, places, trials, [explain(error)], run)
         return replace(rows, seconds=np.array([time.perf_counter() - start])), {}
     engine = {str(key): value for key, value in dataset.attrs.items()}
-    texts = lacking(measures, diverged)
+    texts = lacking(measures, diverged, owned)
     bad = np.array([bool(text) for text in texts])
     for values in measures.values():
         values[bad] = np.nan
@@ -82,15 +85,20 @@ def train_rows(
 
 
 def failed_rows(
-    store: Store, places: npt.NDArray[np.intp], trials: Sequence[Any], texts: Sequence[str]
+    store: Store,
+    places: npt.NDArray[np.intp],
+    trials: Sequence[Any],
+    texts: Sequence[str],
+    run: int,
 ) -> Rows:
     """Give the rows of trials that failed, with the reason of each."""
     count = len(trials)
+    owned = [{*own, *vector_lengths(own)} for own in (trial.measures for trial in trials)]
     return Rows(
         places=places,
         measures={
             name: np.full((count, *(len(store.inner[dim]) for dim in inner)), np.nan)
-            for name, inner in known(store, trials).items()
+            for name, inner in known(store, owned, run).items()
         },
         states=np.full(count, State.FAILED),
         errors=[clipped(text, TEXT) for text in texts],
@@ -99,14 +107,29 @@ def failed_rows(
     )
 
 
-def known(store: Store, trials: Sequence[Any]) -> dict[str, tuple[str, ...]]:
-    """Give the measures of the store, but for those that it gained after the trials were made."""
-    declared = {**trials[0].measures, **vector_lengths(trials[0].measures)}
-    return {name: inner for name, inner in store.measures.items() if name in declared}
+def known(store: Store, owned: Sequence[set[str]], run: int) -> dict[str, tuple[str, ...]]:
+    """Give the measures of the store, but for those that it gained after the trials were made.
+
+    A measure that the run knew and no trial owns belongs to other trials of the sweep.
+    """
+    declared = set().union(*owned)
+    since = store.since
+    return {
+        name: inner
+        for name, inner in store.measures.items()
+        if name in declared or since[name] <= run
+    }
 
 
-def taken(store: Store, dataset: xr.Dataset, trials: Sequence[Any]) -> dict[str, Array]:
+def taken(
+    store: Store, dataset: xr.Dataset, trials: Sequence[Any], run: int
+) -> tuple[dict[str, Array], list[set[str]]]:
     """Take the declared measures out of what a call returned, vectors padded to the longest.
+
+    Returns
+    -------
+    tuple
+        The measures, NaN where a trial does not declare one, and the names that each trial does.
 
     Raises
     ------
@@ -118,16 +141,21 @@ def taken(store: Store, dataset: xr.Dataset, trials: Sequence[Any]) -> dict[str,
     measures = {}
     declared = [trial.measures for trial in trials]
     counts = [vector_lengths(own) for own in declared]
-    for name, inner in known(store, trials).items():
-        if name not in declared[0]:
-            measures[name] = np.array([float(own[name]) for own in counts])
+    owned = [{*own, *lengths} for own, lengths in zip(declared, counts, strict=True)]
+    for name, inner in known(store, owned, run).items():
+        owners = np.array([name in own for own in declared])
+        if not owners.any():  # the length of a vector, or a measure of other trials
+            shape = (len(trials), *(len(store.inner[dim]) for dim in inner))
+            measures[name] = np.full(shape, np.nan)
+            if not inner:
+                measures[name][:] = [float(own.get(name, np.nan)) for own in counts]
             continue
         if name not in dataset:
             got = ", ".join(str(key) for key in dataset.data_vars)
             raise ValueError(f"measure '{name}' is declared but not returned; got {got}.")
         array = dataset[name]
         dims = ("student", *inner)
-        longest = [max(own[f"{dim}_length"] for own in counts) for dim in inner]
+        longest = [max(own.get(f"{dim}_length", 0) for own in counts) for dim in inner]
         if array.dims != dims or array.shape != (len(trials), *longest):
             raise ValueError(
                 f"measure '{name}': declared dims {dims} of lengths {(len(trials), *longest)}, got "
@@ -142,14 +170,15 @@ def taken(store: Store, dataset: xr.Dataset, trials: Sequence[Any]) -> dict[str,
         whole = np.full((len(trials), *(len(store.inner[dim]) for dim in inner)), np.nan)
         whole[(slice(None), *map(slice, longest))] = array.values
         for axis, dim in enumerate(inner, 1):
-            ends = np.array([own[f"{dim}_length"] for own in counts])
+            ends = np.array([own.get(f"{dim}_length", 0) for own in counts])
             if ends.min() < whole.shape[axis]:  # whatever stands behind the end of a vector
                 place = np.arange(whole.shape[axis]).reshape(-1, *(1,) * (whole.ndim - axis - 1))
                 whole[
                     np.broadcast_to(place >= ends.reshape(-1, *(1,) * len(inner)), whole.shape)
                 ] = np.nan
+        whole[~owners] = np.nan
         measures[name] = whole
-    return measures
+    return measures, owned
 
 
 def flags(dataset: xr.Dataset, count: int) -> npt.NDArray[np.bool_]:
@@ -165,14 +194,17 @@ def flags(dataset: xr.Dataset, count: int) -> npt.NDArray[np.bool_]:
     return np.asarray(dataset["diverged"].values, bool)
 
 
-def lacking(measures: dict[str, Array], diverged: npt.NDArray[np.bool_]) -> list[str]:
-    """Name a measure that a student who did not diverge has no number for.
+def lacking(
+    measures: dict[str, Array], diverged: npt.NDArray[np.bool_], owned: Sequence[set[str]]
+) -> list[str]:
+    """Name a declared measure that a student who did not diverge has no number for.
 
     A vector may end in NaN, where there was nothing to measure; a scalar may not be NaN.
     """
     texts = [""] * len(diverged)
     for name, values in measures.items():
-        empty = np.isnan(values).reshape(len(diverged), -1).all(axis=1) & ~diverged
+        due = np.array([name in own for own in owned]) & ~diverged
+        empty = np.isnan(values).reshape(len(diverged), -1).all(axis=1) & due
         for row in np.flatnonzero(empty):
             texts[row] = f"ValueError: measure '{name}' is NaN, though the student did not diverge."
     return texts

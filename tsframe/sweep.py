@@ -81,6 +81,7 @@ class Sweep:
         }
         self._trials: tuple[Any, ...] | None = None
         self._measures: Measures = {}
+        self._optional: list[str] = []
         self._fingerprints: dict[tuple[int, ...], str] = {}
 
     def __repr__(self) -> str:
@@ -172,15 +173,21 @@ class Sweep:
             )
         if self._trials is None:
             trials = tuple(self.trial(**cell) for cell in self.cells())
-            self._measures = check_trials(trials, self)
+            self._measures, self._optional = check_trials(trials, self)
             self._trials = trials
         return self._trials
 
     @property
     def measures(self) -> Measures:
-        """What every trial returns: measure -> inner dim -> coordinate values."""
+        """What trials return: measure -> inner dim -> coordinate values."""
         self.trials()
         return self._measures
+
+    @property
+    def optional(self) -> list[str]:
+        """The measures that some trials do not return; there the store has NaN."""
+        self.trials()
+        return self._optional
 
     @property
     def fingerprint(self) -> str:

@@ -6,7 +6,7 @@ what is written meanwhile may then be reported.
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -253,7 +253,8 @@ def contents(store: Store, present: Present, level: int) -> Iterator[Finding]:
     Finding
         What is not as it should be.
     """
-    since, known = store.since, set(store.runs.numbers())
+    since = store.since
+    optional = {run: store.runs.read(str(run)).get("optional", []) for run in store.runs.numbers()}
     for number in sorted(set().union(*present.values())):
         block, cells = store.grid.block(number), store.grid.cells(number)
         values: dict[str, Any] = {}
@@ -268,11 +269,15 @@ def contents(store: Store, present: Present, level: int) -> Iterator[Finding]:
                 )
                 yield Finding(2, "repairable", text, "quarantine", str(file), number)
         if level >= 3 and len(values) == len(store.arrays):
-            yield from meaning(store, number, values, since, known)
+            yield from meaning(store, number, values, since, optional)
 
 
 def meaning(
-    store: Store, number: int, values: dict[str, Any], since: Mapping[str, int], runs: set[int]
+    store: Store,
+    number: int,
+    values: dict[str, Any],
+    since: Mapping[str, int],
+    optional: Mapping[int, Sequence[str]],
 ) -> Iterator[Finding]:
     """Level 3 of one chunk: digests fit, and every row with a right one makes sense.
 
@@ -297,10 +302,11 @@ def meaning(
             f"differ from the ledger (first: {first(wrong)}); tsframe run trains them again"
         )
         yield Finding(3, "repairable", text, "demote", chunk=number)
-    done = right & (rows["state"] == State.DONE)
+    done, runs = right & (rows["state"] == State.DONE), list(optional)
     empty = np.zeros(len(cells), bool)
     for name, measure in flat.items():
-        covered = rows["run"] >= since[name]
+        may_lack = [run for run, names in optional.items() if name in names]
+        covered = (rows["run"] >= since[name]) & ~np.isin(rows["run"], may_lack)
         empty |= covered & np.isnan(measure.reshape(len(cells), -1)).all(axis=1)
     failed = right & (rows["state"] == State.FAILED)
     strange = {
@@ -308,7 +314,7 @@ def meaning(
         "are done without a number": done & empty,
         "failed without a reason": failed & (texts == ""),
         "were settled without an attempt": (done | failed) & (rows["attempts"] < 1),
-        "come from a run that is not known": (done | failed) & ~np.isin(rows["run"], list(runs)),
+        "come from a run that is not known": (done | failed) & ~np.isin(rows["run"], runs),
     }
     for what, mask in strange.items():
         if mask.any():
@@ -335,7 +341,7 @@ def repeat(store: Store, sweep: Sweep, repeats: int, device: str) -> Iterator[Fi
         for cell in numbers.choice(there, min(repeats, len(there)), replace=False).tolist():
             place = np.unravel_index(cell, store.grid.shape)
             trial = whole.trial(**store.cell(cell))
-            rows, engine = train_rows(store, np.zeros(1, np.intp), [trial], device, None)
+            rows, engine = train_rows(store, np.zeros(1, np.intp), [trial], device, None, run)
             then = store.runs.read(f"{run}.engine")
             same = all(engine.get(key) == then.get(key) for key in ("device", "precision"))
             texts = [

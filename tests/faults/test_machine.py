@@ -147,7 +147,7 @@ class Machine(RuleBasedStateMachine):
         store = Store.open(self.path)
         trials = self.sweep().over(**store.axes).trials()
         cells = store.grid.cells(0)
-        rows, _ = train_rows(store, cells * 0, [trials[cell] for cell in cells], "cpu", 1)
+        rows, _ = train_rows(store, cells * 0, [trials[cell] for cell in cells], "cpu", 1, run=1)
         rows.places[:] = range(len(cells))
         self.late.append((store, 0, rows))
 

@@ -175,7 +175,9 @@ def begin(orders: Orders, task: Task, trials: list[Any], device: str) -> Came:
     if earlier and task.alone:
         named = np.flatnonzero(places == earlier[-1].cell)
         if len(named):
-            rows = blame(store, earlier[-1], [trials[i] for i in named.tolist()], task.limit)
+            rows = blame(
+                store, earlier[-1], [trials[i] for i in named.tolist()], task.limit, orders.run
+            )
             store.commit(task.chunk, rows, orders.run, orders.grid)
             counts["failed"] += 1
         places, trials = left(store, orders, task.chunk, places, trials)
@@ -194,7 +196,9 @@ def begin(orders: Orders, task: Task, trials: list[Any], device: str) -> Came:
                 engine = one_by_one(orders, task, store, places, trials, device, counts)
             elif trials:
                 with limited(orders, task):
-                    rows, engine = train_rows(store, places, trials, device, orders.threads)
+                    rows, engine = train_rows(
+                        store, places, trials, device, orders.threads, orders.run
+                    )
                 store.commit(task.chunk, rows, orders.run, orders.grid)
                 counts += tally(rows)
     except Exception:  # it did not kill the worker, so nothing is to be suspected
@@ -233,7 +237,7 @@ def one_by_one(
         pulse.name(task.chunk, orders.run, int(places[i]))
         with limited(orders, task):
             rows, said = train_rows(
-                store, places[i : i + 1], trials[i : i + 1], device, orders.threads
+                store, places[i : i + 1], trials[i : i + 1], device, orders.threads, orders.run
             )
         ready.append(rows)
         engine = engine or said
@@ -269,7 +273,9 @@ def left(
     return places[open_], [trials[i] for i in np.flatnonzero(open_).tolist()]
 
 
-def blame(store: Store, mark: Mark, trials: Sequence[Any], limit: float, how: str = "") -> Rows:
+def blame(
+    store: Store, mark: Mark, trials: Sequence[Any], limit: float, run: int, how: str = ""
+) -> Rows:
     """Give the failed row of a cell whose training, alone, was the last that its worker did."""
     seconds = time.time() - mark.began
     if seconds >= limit:
@@ -279,7 +285,7 @@ def blame(store: Store, mark: Mark, trials: Sequence[Any], limit: float, how: st
             f"{DIED[0]} the process that trained this cell alone died{how} on {mark.host} after "
             f"{seconds:.1f} s; it may need more memory, or crash in a library."
         )
-    return failed_rows(store, np.array([mark.cell], np.intp), trials, [text])
+    return failed_rows(store, np.array([mark.cell], np.intp), trials, [text], run)
 
 
 def tally(rows: Rows) -> Counter[str]:

@@ -267,7 +267,7 @@ class Shift:
         if found and found[-1].cell is not None:
             mark = found[-1]
             number = int(self.store.grid.cells(chunk)[mark.cell])
-            rows = blame(self.store, mark, [self.trials[number]], task.limit, how)
+            rows = blame(self.store, mark, [self.trials[number]], task.limit, self.orders.run, how)
             self.store.commit(chunk, rows, self.orders.run, self.store.grid)
             self.count(Counter(failed=1), self.trials[number].flops)
             if self.fail_fast:
