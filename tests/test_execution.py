@@ -1,3 +1,4 @@
+import importlib
 import logging
 import os
 import signal
@@ -206,6 +207,7 @@ class Threaded(Square):
 def test_a_worker_uses_no_more_threads_than_its_share(
     tmp_path: Path, backend: str, n_jobs: int
 ) -> None:
+    importlib.import_module("torch")  # brings OpenMP, whose threads are counted thread by thread
     sweep = Sweep(lambda seed: Threaded(seed), seed=range(4))
     with joblib.parallel_config(backend):
         dataset = run(sweep, tmp_path / "s.zarr", n_jobs=n_jobs, chunk={"seed": 1})

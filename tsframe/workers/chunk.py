@@ -184,8 +184,10 @@ def begin(orders: Orders, task: Task, trials: list[Any], device: str) -> Came:
         if len(earlier) >= 2:
             marks.clear(task.chunk, orders.run)
             return Came(task.chunk, counts, outcome="again")
+    # For good: undoing it in one thread would undo it in all. OpenMP alone counts by thread, so a
+    # thread at home has to say it again.
+    threadpool_limits(orders.threads, user_api="openmp" if orders.at_home else None)
     if not orders.at_home:
-        threadpool_limits(orders.threads)  # for good: its undoing in one thread would undo it all
         pulse.parent = orders.pid if orders.orphans else None
     corner = tuple(part.start for part in orders.grid.block(task.chunk))
     mark = marks.begin(task.chunk, orders.run, len(earlier), corner)
