@@ -147,3 +147,15 @@ def test_a_bad_value_is_refused_with_a_sentence(build: Callable[[], object], sen
     with pytest.raises((TypeError, ValueError)) as refusal:
         build()
     assert sentence in str(refusal.value)
+
+
+def test_sample_spectra_are_broader_than_the_spectrum_by_their_law() -> None:
+    # Isotropic, S = X^T X / n: E tr S / p = 1 and E tr S^2 / p = 1 + (p + 1) / n.
+    n, p, draws = 30, 12, 3000
+    inputs = Gaussian(p, Isotropic())
+    x = np.stack([inputs.draw(n, seed, "train inputs") for seed in range(draws)])
+    s = x.transpose(0, 2, 1) @ x / n
+    for moment, law in ((np.trace(s, 0, 1, 2), 1.0), ((s**2).sum((1, 2)), 1 + (p + 1) / n)):
+        mean, error = moment.mean() / p, moment.std() / p / np.sqrt(draws)
+        assert abs(mean - law) < 4 * error
+        assert error < 0.02 * law
