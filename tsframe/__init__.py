@@ -26,6 +26,7 @@ The rooms, each of which may import only what stands above it::
     students/   networks and stacks of them; linear students, random features, kernels
     training/   the batched engine: backward pass, optimizers, stopping rules, routes of products
     measures/   errors and norms of a stack of students
+    tasks       what both ways to find students need of a trial, and its samples
     batch       draw, seat, train and measure the students of one stack
     solving/    students that are solved exactly: least norm, ridge, kernel ridge
     trial       Trial: every number that decides a result; train(trials) -> xarray.Dataset

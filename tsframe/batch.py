@@ -4,24 +4,23 @@ spectrum -> inputs -> teacher -> samples -> students -> training -> measures, in
 picture. Everything random hangs on the seeds of the tasks; nothing here is random by itself.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
 
-from tsframe.inputs import Inputs
 from tsframe.measures.classes import class_measures
 from tsframe.measures.errors import errors, is_interpolated
 from tsframe.measures.norms import distance, weight_norm
-from tsframe.samples import AnyTeacher, draw_samples, Samples
+from tsframe.samples import Samples
 from tsframe.students.activations import ACTIVATIONS
 from tsframe.students.layout import Layout
 from tsframe.students.mlp import MLP
 from tsframe.students.stack import Stack
+from tsframe.tasks import draw_tasks, Task
 from tsframe.training.adam import Adam
 from tsframe.training.engine import train_stack
-from tsframe.training.losses import Objective
 from tsframe.training.minibatches import SampleSet, TrainingSet
 from tsframe.training.products import Route
 from tsframe.training.sgd import SGD
@@ -31,7 +30,7 @@ __all__ = [
     "MEASURES_OF_CLASSES",
     "MEASURES_OVER_STEPS",
     "PRECISIONS",
-    "Task",
+    "StepTask",
     "train_batch",
 ]
 
@@ -41,43 +40,27 @@ MEASURES = (*MEASURES_OVER_STEPS, "steps", "interpolated", "weight_norm", "dista
 MEASURES_OF_CLASSES = ("class_perplexity", "majority_error")
 
 
-class Task(Protocol):
-    """What a batch needs to know of a trial; see `tsframe.trial.Trial` for the meaning of each."""
+class StepTask(Task, Protocol):
+    """A task whose student is trained step by step."""
 
     @property
-    def inputs(self) -> Inputs: ...  # noqa: D102 - described by Trial
-    @property
-    def teacher(self) -> AnyTeacher: ...  # noqa: D102
-    @property
-    def student(self) -> MLP: ...  # noqa: D102
+    def student(self) -> MLP: ...  # noqa: D102 - described by Trial
     @property
     def training(self) -> SGD | Adam: ...  # noqa: D102
     @property
-    def objective(self) -> Objective: ...  # noqa: D102
-    @property
-    def sharing_key(self) -> Hashable: ...  # noqa: D102
-    @property
-    def n_train(self) -> int: ...  # noqa: D102
-    @property
-    def n_test(self) -> int: ...  # noqa: D102
-    @property
-    def label_noise(self) -> float: ...  # noqa: D102
-    @property
     def curve_steps(self) -> tuple[int, ...]: ...  # noqa: D102
-    @property
-    def seed(self) -> int: ...  # noqa: D102
     @property
     def precision(self) -> str: ...  # noqa: D102
 
 
 def train_batch(
-    tasks: Sequence[Task], device: torch.device, route: Route, interrupted: Callable[[], bool]
+    tasks: Sequence[StepTask], device: torch.device, route: Route, interrupted: Callable[[], bool]
 ) -> dict[str, np.ndarray]:
     """Train the students of tasks that can step together (equal `step_key` of their trials).
 
     Parameters
     ----------
-    tasks : sequence of Task
+    tasks : sequence of StepTask
         One student each.
     device : torch.device
         Where to train.
@@ -97,7 +80,7 @@ def train_batch(
     keys = list(dict.fromkeys(task.sharing_key for task in tasks))
     data = [keys.index(task.sharing_key) for task in tasks]
     shapes = [(task.student.width, task.student.depth) for task in tasks]
-    samples = _draw(tasks)
+    samples = draw_tasks(tasks)
     train, test = _on_device(tasks, samples, data, device)
 
     def arrange(chosen: Sequence[int]) -> Layout:
@@ -153,20 +136,8 @@ def train_batch(
     return rows
 
 
-def _draw(tasks: Sequence[Task]) -> list[Samples]:
-    """Draw the samples of every task; tasks that learn the same sample get the same object."""
-    keys = [(task.sharing_key, task.teacher, task.label_noise) for task in tasks]
-    drawn: dict[Hashable, Samples] = {}
-    for key, task in sorted(zip(keys, tasks, strict=True), key=lambda pair: pair[1].seed):
-        if key not in drawn:  # seed by seed, for samples of one seed begin with the same normals
-            drawn[key] = draw_samples(
-                task.inputs, task.teacher, task.n_train, task.n_test, task.label_noise, task.seed
-            )
-    return [drawn[key] for key in keys]
-
-
 def _on_device(
-    tasks: Sequence[Task], samples: list[Samples], data: list[int], device: torch.device
+    tasks: Sequence[StepTask], samples: list[Samples], data: list[int], device: torch.device
 ) -> tuple[TrainingSet, SampleSet]:
     """Put the samples on the device.
 

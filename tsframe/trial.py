@@ -24,7 +24,7 @@ from tsframe.batch import (
     MEASURES_OF_CLASSES,
     MEASURES_OVER_STEPS,
     PRECISIONS,
-    Task,
+    StepTask,
     train_batch,
 )
 from tsframe.inputs import Gaussian, whole
@@ -321,7 +321,7 @@ def train(trials: Sequence[Trial], device: str = "auto", threads: int | None = N
             }
             jobs = {}
             for stack in _stacks(trials, routes, where, threads):
-                mine = cast(list[Task], [trials[k] for k in stack])
+                mine = cast(list[StepTask], [trials[k] for k in stack])
                 route = routes[mine[0].precision]
                 jobs[pool.submit(train_batch, mine, where, route, interrupted.is_set)] = stack
             data_sets = defaultdict(list)  # exact students of one share features and factors

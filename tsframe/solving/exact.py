@@ -12,15 +12,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tsframe.inputs import Inputs
 from tsframe.measures.classes import class_measures
 from tsframe.measures.errors import is_interpolated
-from tsframe.samples import AnyTeacher, draw_samples, Labels, Samples
+from tsframe.samples import Labels, Samples
 from tsframe.solving.kernel_ridge import Gram
 from tsframe.solving.least_norm import column_norms, LeastNorm
 from tsframe.students.kernel import Kernel
 from tsframe.students.linear import Linear
 from tsframe.students.random_features import RandomFeatures
+from tsframe.tasks import draw_tasks, Task
 from tsframe.training.losses import Objective
 from tsframe.training.ridge import Ridge
 
@@ -41,27 +41,13 @@ EXACT_MEASURES = (
 )
 
 
-class ExactTask(Protocol):
-    """What is needed of a trial; see `tsframe.trial.Trial` for the meaning of each."""
+class ExactTask(Task, Protocol):
+    """A task whose student is solved for."""
 
     @property
-    def inputs(self) -> Inputs: ...  # noqa: D102 - described by Trial
-    @property
-    def teacher(self) -> AnyTeacher: ...  # noqa: D102
-    @property
-    def student(self) -> Solvable: ...  # noqa: D102
+    def student(self) -> Solvable: ...  # noqa: D102 - described by Trial
     @property
     def training(self) -> Ridge: ...  # noqa: D102
-    @property
-    def objective(self) -> Objective: ...  # noqa: D102
-    @property
-    def n_train(self) -> int: ...  # noqa: D102
-    @property
-    def n_test(self) -> int: ...  # noqa: D102
-    @property
-    def label_noise(self) -> float: ...  # noqa: D102
-    @property
-    def seed(self) -> int: ...  # noqa: D102
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +83,7 @@ def solve_students(
     InterruptedError
         When `interrupted` says so.
     """
-    samples = _draw(tasks)
+    samples = draw_tasks(tasks)
     students = list(dict.fromkeys(task.student for task in tasks))
     found: dict[int, Solved] = {}
     for student in students:
@@ -232,18 +218,6 @@ def _pairs(student: Kernel, x1: Floats, x2: Floats) -> Floats:
             f"shape {pairs.shape} from {student!r}."
         )
     return pairs
-
-
-def _draw(tasks: Sequence[ExactTask]) -> list[Samples]:
-    """Draw the samples of every task; tasks that learn the same labels get the same object."""
-    drawn: dict[tuple[AnyTeacher, float], Samples] = {}
-    for task in tasks:
-        key = (task.teacher, task.label_noise)
-        if key not in drawn:
-            drawn[key] = draw_samples(
-                task.inputs, task.teacher, task.n_train, task.n_test, task.label_noise, task.seed
-            )
-    return [drawn[task.teacher, task.label_noise] for task in tasks]
 
 
 def _targets(y: Labels, objective: Objective) -> Floats:

@@ -25,7 +25,15 @@ WIDE = {"erf": erf_ntk, "relu": relu_ntk}
 
 
 @dataclass(frozen=True)
-class RBF:
+class _OfDistance:
+    bandwidth: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bandwidth", variance("bandwidth", self.bandwidth, strict=True))
+
+
+@dataclass(frozen=True)
+class RBF(_OfDistance):
     """The Gaussian kernel exp(-|x - x'|^2 / (2 bandwidth^2)).
 
     Parameters
@@ -40,18 +48,13 @@ class RBF:
     0.135335
     """
 
-    bandwidth: float
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "bandwidth", variance("bandwidth", self.bandwidth, strict=True))
-
     def __call__(self, x1: Floats, x2: Floats) -> Floats:
         """Give the kernel of all pairs, shape (n1, n2), of inputs of shapes (n, dim)."""
         return np.exp(squared_distances(x1, x2) / (-2.0 * self.bandwidth**2))
 
 
 @dataclass(frozen=True)
-class Laplace:
+class Laplace(_OfDistance):
     """The Laplace kernel exp(-|x - x'| / bandwidth), with the Euclidean distance.
 
     Parameters
@@ -65,18 +68,35 @@ class Laplace:
     0.135335
     """
 
-    bandwidth: float
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "bandwidth", variance("bandwidth", self.bandwidth, strict=True))
-
     def __call__(self, x1: Floats, x2: Floats) -> Floats:
         """Give the kernel of all pairs, shape (n1, n2), of inputs of shapes (n, dim)."""
         return np.exp(np.sqrt(squared_distances(x1, x2)) / -self.bandwidth)
 
 
 @dataclass(frozen=True)
-class NTK:
+class _Wide:
+    depth: int
+    activation: str = "relu"
+    weight_variance: float = 2.0
+    bias_variance: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "depth", whole("depth", self.depth, 0))
+        if self.activation not in WIDE:
+            raise ValueError(
+                f"activation must be one of {', '.join(WIDE)}, whose kernels are known in closed "
+                f"form; got activation={self.activation!r}."
+            )
+        for name, strict in (("weight_variance", True), ("bias_variance", False)):
+            object.__setattr__(self, name, variance(name, getattr(self, name), strict))
+
+    def _kernels(self, x1: Floats, x2: Floats) -> WideKernels:
+        function = WIDE[self.activation]
+        return function(x1, x2, self.depth, self.weight_variance, self.bias_variance)
+
+
+@dataclass(frozen=True)
+class NTK(_Wide):
     """The neural tangent kernel of an infinitely wide network; see `tsframe.theory.relu_ntk`.
 
     A student with this kernel and no penalty is the network itself, trained to the end by gradient
@@ -99,21 +119,13 @@ class NTK:
     [8.0, 8.0]
     """
 
-    depth: int
-    activation: str = "relu"
-    weight_variance: float = 2.0
-    bias_variance: float = 0.0
-
-    def __post_init__(self) -> None:
-        _check_wide(self)
-
     def __call__(self, x1: Floats, x2: Floats) -> Floats:
         """Give the kernel of all pairs, shape (n1, n2), of inputs of shapes (n, dim)."""
-        return _wide(self, x1, x2).ntk
+        return self._kernels(x1, x2).ntk
 
 
 @dataclass(frozen=True)
-class NNGP:
+class NNGP(_Wide):
     """Covariance of the outputs of an infinitely wide network at initialization.
 
     A student with this kernel trains the readout only; with penalty s2 it is the posterior mean of
@@ -131,17 +143,9 @@ class NNGP:
     [2.0, 2.0]
     """
 
-    depth: int
-    activation: str = "relu"
-    weight_variance: float = 2.0
-    bias_variance: float = 0.0
-
-    def __post_init__(self) -> None:
-        _check_wide(self)
-
     def __call__(self, x1: Floats, x2: Floats) -> Floats:
         """Give the kernel of all pairs, shape (n1, n2), of inputs of shapes (n, dim)."""
-        return _wide(self, x1, x2).nngp
+        return self._kernels(x1, x2).nngp
 
 
 @dataclass(frozen=True)
@@ -188,19 +192,3 @@ def squared_distances(x1: Floats, x2: Floats) -> Floats:
     if x1 is x2:
         np.fill_diagonal(squares, 0.0)
     return squares
-
-
-def _wide(kernel: NTK | NNGP, x1: Floats, x2: Floats) -> WideKernels:
-    function = WIDE[kernel.activation]
-    return function(x1, x2, kernel.depth, kernel.weight_variance, kernel.bias_variance)
-
-
-def _check_wide(kernel: NTK | NNGP) -> None:
-    object.__setattr__(kernel, "depth", whole("depth", kernel.depth, 0))
-    if kernel.activation not in WIDE:
-        raise ValueError(
-            f"activation must be one of {', '.join(WIDE)}, whose kernels are known in closed form; "
-            f"got activation={kernel.activation!r}."
-        )
-    for name, strict in (("weight_variance", True), ("bias_variance", False)):
-        object.__setattr__(kernel, name, variance(name, getattr(kernel, name), strict))

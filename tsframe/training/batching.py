@@ -5,10 +5,6 @@ from collections.abc import Hashable, Sequence
 
 __all__ = ["stacks_of"]
 
-BYTES_AT_ONCE = (
-    24e6  # working set of one stack: weights, their memory, hidden values; fits a cache of 32 MB
-)
-
 
 def stacks_of(
     step_keys: Sequence[Hashable],
@@ -52,9 +48,7 @@ def stacks_of(
         size = sum(sizes[i] for i in parts[0])
         at_once = max(1, int(limit // size))
         count = -(-len(parts) // at_once)
-        for k in range(
-            count
-        ):  # as even as possible, so that no worker waits for a large last stack
+        for k in range(count):  # evenly, so that no thread waits for a large last stack
             some = parts[k * len(parts) // count : (k + 1) * len(parts) // count]
             stacks.append([i for part in some for i in part])
     return sorted(stacks, key=lambda stack: -sum(sizes[i] for i in stack))
