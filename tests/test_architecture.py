@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 
 # The rooms of the package, a file or a folder each. A room imports only what stands before it.
 SCIENCE = (
-    "streams spectra slopes inputs arrays teachers "
+    "checks streams spectra slopes inputs arrays teachers "
     "samples theory students training measures tasks batch solving trial"
 ).split()
 SWEEP = (

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 import xarray as xr
 from threadpoolctl import threadpool_info
 
+from tests.faults.processes import alive, until
 from tests.toy import Square
 from tsframe.execution import run
 from tsframe.ledger import ENTRIES, State
@@ -251,6 +251,7 @@ def test_a_long_run_says_now_and_then_how_far_it_is(
 
 
 SCRIPT = """
+from tests.faults.processes import alive, until
 from tests.toy import Square
 from tsframe.sweep import Sweep
 
@@ -283,21 +284,6 @@ def committed(tmp_path: Path) -> int:
     return len(list(folder.glob("c.*.0"))) if folder.is_dir() else 0
 
 
-def until(happens: Callable[[], bool], limit: float = 30.0) -> None:
-    end = time.monotonic() + limit
-    while not happens():
-        assert time.monotonic() < end, "it took too long"
-        time.sleep(0.02)
-
-
-def alive(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 @pytest.fixture
 def disturbed(tmp_path: Path) -> Any:
     # starts a slow sweep; what is left of it is ended with the test
@@ -305,7 +291,7 @@ def disturbed(tmp_path: Path) -> Any:
 
     def begin(n_jobs: int) -> "subprocess.Popen[bytes]":
         started.append(start(tmp_path, 0.15, n_jobs))
-        until(lambda: committed(tmp_path) >= 3 or started[-1].poll() is not None)
+        until(lambda: committed(tmp_path) >= 3 or started[-1].poll() is not None, 30)
         return started[-1]
 
     yield begin

@@ -15,6 +15,7 @@ What flows::
 
 The rooms, each of which may import only what stands above it::
 
+    checks      what counts as a number in a spec
     streams     random numbers keyed by seed and role, never by place
     spectra     eigenvalue laws: Isotropic, Sloppy, PowerLaw, Spiked, Measured, published recipes
     slopes      the slope of a measured spectrum, with its interval

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tsframe.checks import whole_number
 from tsframe.spectra import Spectrum
 from tsframe.streams import stream
 
@@ -151,16 +152,7 @@ def _rotation(dim: int, seed: int) -> NDArray[np.float64]:
 def whole(name: str, value: object, low: int) -> int:
     """Give a whole number of at least `low` as an int, or refuse it by name.
 
-    Raises
-    ------
-    TypeError
-        If it is no whole number.
-    ValueError
-        If it is below `low`.
+    What is refused, and how, `tsframe.checks.whole_number` says.
     """
     sentence = f"{name} must be a whole number >= {low}; got {name}={value!r}."
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(sentence)
-    if value < low:
-        raise ValueError(sentence)
-    return int(value)
+    return whole_number(value, low, sentence)

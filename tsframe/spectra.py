@@ -12,13 +12,14 @@ student trained in single precision.
 """
 
 import logging
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from tsframe.checks import real_number, whole_number
 
 __all__ = [
     "Isotropic",
@@ -362,12 +363,7 @@ def _ordered(eigenvalues: Eigenvalues) -> Eigenvalues:
 def _real(name: str, value: object, unit: str, advice: str, strict: bool = False) -> float:
     sign = ">" if strict else ">="
     sentence = f"{name} must be a number {sign} 0 ({unit}); got {name}={value!r}. {advice}"
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(sentence)
-    number = float(value)
-    if not math.isfinite(number) or number < 0.0 or (strict and number == 0.0):
-        raise ValueError(sentence)
-    return number
+    return real_number(value, sentence, strict)
 
 
 def _trace(value: object) -> float | None:
@@ -390,8 +386,4 @@ def _positives(name: str, values: object, example: str) -> tuple[float, ...]:
 
 def _whole_dim(dim: object) -> int:
     sentence = f"dim must be a whole number >= 1; got dim={dim!r}. Give the input dimension."
-    if isinstance(dim, bool) or not isinstance(dim, int | np.integer):
-        raise TypeError(sentence)
-    if dim < 1:
-        raise ValueError(sentence)
-    return int(dim)
+    return whole_number(dim, 1, sentence)

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import erf, expit, softmax
 
+from tsframe.checks import real_number
 from tsframe.inputs import Inputs, whole
 from tsframe.streams import stream
 
@@ -359,9 +360,4 @@ def _real(name: str, value: object, advice: str, strict: bool = False) -> float:
     sentence = (
         f"{name} must be a number {'>' if strict else '>='} 0; got {name}={value!r}. {advice}"
     )
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(sentence)
-    number = float(value)
-    if not math.isfinite(number) or number < 0.0 or (strict and number == 0.0):
-        raise ValueError(sentence)
-    return number
+    return real_number(value, sentence, strict)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tsframe.checks import real_number
 from tsframe.inputs import whole
 from tsframe.streams import stream
 from tsframe.teachers import ACTIVATIONS
@@ -93,17 +94,7 @@ class RandomFeatures:
 def variance(name: str, value: object, strict: bool) -> float:
     """Give a variance as a float, or refuse it by name.
 
-    Raises
-    ------
-    TypeError
-        If it is no number.
-    ValueError
-        If it is not finite, negative, or zero where it must not be.
+    What is refused, and how, `tsframe.checks.real_number` says.
     """
     sentence = f"{name} must be a finite number {'>' if strict else '>='} 0; got {name}={value!r}."
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(sentence)
-    number = float(value)
-    if not math.isfinite(number) or number < 0.0 or (strict and number == 0.0):
-        raise ValueError(sentence)
-    return number
+    return real_number(value, sentence, strict)

@@ -1,9 +1,8 @@
 """Ridge regression: training that is solved exactly instead of step by step."""
 
-import math
 from dataclasses import dataclass
 
-import numpy as np
+from tsframe.checks import real_number
 
 __all__ = ["Ridge"]
 
@@ -37,13 +36,8 @@ class Ridge:
     penalty: float = 0.0
 
     def __post_init__(self) -> None:
-        value = self.penalty
         sentence = (
-            f"penalty must be a finite number >= 0; got penalty={value!r}. Use 0 for the student "
-            "of least norm."
+            f"penalty must be a finite number >= 0; got penalty={self.penalty!r}. Use 0 for the "
+            "student of least norm."
         )
-        if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-            raise TypeError(sentence)
-        if not math.isfinite(value) or value < 0.0:
-            raise ValueError(sentence)
-        object.__setattr__(self, "penalty", float(value))
+        object.__setattr__(self, "penalty", real_number(self.penalty, sentence))
