@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 # The rooms of the package, a file or a folder each. A room imports only what stands before it.
 SCIENCE = (
     "checks streams spectra slopes inputs arrays teachers "
-    "samples theory students training measures tasks batch solving trial"
+    "samples theory students training tasks measures batch solving together trial"
 ).split()
 SWEEP = (
     "axes selection chunks disk ledger merging provenance contract sweep spec layout growth store "
@@ -32,7 +32,7 @@ ORDER = [*SCIENCE, *SWEEP, *FRONT]
 
 # Where a heavy package may be imported.
 PLACES = {
-    "torch": {"students", "training", "measures", "batch", "trial"},
+    "torch": {"students", "training", "measures", "batch", "together"},
     "zarr": {"layout", "packing"},
     "joblib": {"workers"},
     "matplotlib": {"plots"},

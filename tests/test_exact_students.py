@@ -106,9 +106,9 @@ def test_bits_hang_on_the_trial_alone() -> None:
 def test_declared_measures_are_those_that_come() -> None:
     for make, student in itertools.product((trial, classes), STUDENTS):
         one = make(student=student)
-        assert set(values(one)) == {*one.measures, "diverged"}
-    assert {"rank", "condition"} <= set(trial().measures)
-    assert not {"steps", "distance_from_init"} & set(trial().measures)
+        assert set(values(one)) == {*one.declared, "diverged"}
+    assert {"rank", "condition"} <= set(trial().declared)
+    assert not {"steps", "distance_from_init"} & set(trial().declared)
 
 
 @pytest.mark.parametrize("n", [10, 40])
@@ -287,7 +287,7 @@ def test_work_and_bytes_grow_with_the_student() -> None:
         replace(one, student=Kernel(RBF(1.0)), n_train=400),
     ):
         assert larger.flops > one.flops > 0
-        assert larger._bytes > one._bytes > 0
+        assert larger.bytes > one.bytes > 0
     assert replace(one, training=Ridge(1.0)).flops > one.flops
     assert one.shape_key != replace(one, student=RandomFeatures(30)).shape_key
 

@@ -58,7 +58,7 @@ def test_a_measure_is_nan_where_a_student_has_none(tmp_path: Path, chunk: dict[s
     for k, trial in enumerate(SWEEP.trials()):
         alone = tsframe.train([trial])
         place = np.unravel_index(k, SWEEP.shape)
-        for name in trial.measures:
+        for name in trial.declared:
             assert np.array_equal(results[name].values[place], alone[name].values[0]), name
 
 

@@ -83,7 +83,7 @@ def test_planning_is_deterministic() -> None:
 
 def test_a_chunk_of_any_array_stays_below_64_megabytes() -> None:
     long = (("curve", (("step", tuple(float(i) for i in range(40_000))),)),)
-    trial = Named(1.0, work=1.0, declared=long)
+    trial = Named(1.0, work=1.0, names=long)
     made = plan(Sweep(lambda seed: trial, seed=range(300)))
     assert math.prod(made.grid.chunk) * 40_000 * 8 <= 64e6
     with pytest.raises(ValueError, match=r"is 96 MB \(limit 64 MB\); make it shorter"):

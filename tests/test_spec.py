@@ -111,7 +111,7 @@ def test_a_changed_comment_changes_nothing(path: Path) -> None:
 
 def test_measures_may_be_added_but_not_left_out_or_changed() -> None:
     def measured(*declared: Any) -> Sweep:
-        return Sweep(lambda seed: Named(seed, declared=declared), seed=range(2))
+        return Sweep(lambda seed: Named(seed, names=declared), seed=range(2))
 
     curve = ("curve", (("step", (0.0, 1.0)),))
     spec = spec_of(measured(("error_rate", ()), curve))

@@ -149,31 +149,31 @@ BAD_TRIALS: dict[str, tuple[Callable[[float], Any], str]] = {
         "of cell (slope=0.1) is a Square, that of (slope=0.2) a Odd",
     ),
     "other steps": (
-        lambda slope: Named(slope, declared=(("curve", (("step", (slope,)),)),)),
+        lambda slope: Named(slope, names=(("curve", (("step", (slope,)),)),)),
         "of cells (slope=0.1) and (slope=0.2) declare different measures: 'curve' has other coord",
     ),
     "other lengths": (
         lambda slope: Named(
-            slope, declared=(("curve", (("step", (3.0, 4.0) if slope > 0.1 else (1.0,)),)),)
+            slope, names=(("curve", (("step", (3.0, 4.0) if slope > 0.1 else (1.0,)),)),)
         ),
         "'curve' has inner lengths {'step': 1} and {'step': 2}",
     ),
     "free": (lambda slope: Square(slope, work=0.0), "gives flops=0.0; its cost must be finite"),
     "nothing": (lambda slope: Named(slope), "declare no measures"),
-    "axis": (lambda slope: Named(slope, declared=(("slope", ()),)), "measure 'slope' is also an"),
+    "axis": (lambda slope: Named(slope, names=(("slope", ()),)), "measure 'slope' is also an"),
     "slash": (
-        lambda slope: Named(slope, declared=(("a/b", ()),)),
+        lambda slope: Named(slope, names=(("a/b", ()),)),
         "measure 'a/b': \"/\" is not allowed (xarray would drop it without error)",
     ),
-    "reserved": (lambda slope: Named(slope, declared=(("ledger", ()),)), "measure 'ledger' has a"),
+    "reserved": (lambda slope: Named(slope, names=(("ledger", ()),)), "measure 'ledger' has a"),
     "inner axis": (
-        lambda slope: Named(slope, declared=(("curve", (("slope", (1.0,)),)),)),
+        lambda slope: Named(slope, names=(("curve", (("slope", (1.0,)),)),)),
         "inner dim 'slope' of 'curve' is also an axis",
     ),
     "two lengths": (
         lambda slope: Named(
             slope,
-            declared=(("curve", (("step", (1.0,)),)), ("margins", (("step", (1.0, 2.0)),))),
+            names=(("curve", (("step", (1.0,)),)), ("margins", (("step", (1.0, 2.0)),))),
         ),
         "measures 'curve' and 'margins' give 'step' lengths 1 and 2",
     ),

@@ -237,8 +237,8 @@ def test_declared_measures_are_those_that_come():
         trial(teacher=LinearTeacher(), label_noise=0.0),
     ):
         measured = train([one], device="cpu")
-        assert set(measured.data_vars) == {*one.measures, "diverged"}
-        for name, inner in one.measures.items():
+        assert set(measured.data_vars) == {*one.declared, "diverged"}
+        for name, inner in one.declared.items():
             assert measured[name].dims == ("student", *inner)
 
 

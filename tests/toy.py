@@ -39,7 +39,7 @@ class Square:
         return self.work
 
     @property
-    def measures(self) -> dict[str, dict[str, tuple[float, ...]]]:
+    def declared(self) -> dict[str, dict[str, tuple[float, ...]]]:
         return {"square": {}, "curve": {"step": STEPS}}
 
     @staticmethod
@@ -84,7 +84,7 @@ class Odd(Square):
     """A square that declares other measures than its siblings."""
 
     @property
-    def measures(self) -> dict[str, dict[str, tuple[float, ...]]]:
+    def declared(self) -> dict[str, dict[str, tuple[float, ...]]]:
         return {"square": {}, "curve": {"step": (0.0, 2.0)}}
 
 
@@ -92,11 +92,11 @@ class Odd(Square):
 class Named(Square):
     """A square that declares the measures it is told to."""
 
-    declared: Any = field(default=())
+    names: Any = field(default=())
 
     @property
-    def measures(self) -> dict[str, dict[str, tuple[float, ...]]]:
-        return {name: dict(inner) for name, inner in self.declared}
+    def declared(self) -> dict[str, dict[str, tuple[float, ...]]]:
+        return {name: dict(inner) for name, inner in self.names}
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,8 @@ class Asked(Square):
         return replace(self, asked=(), drift=0.0)
 
     @property
-    def measures(self) -> dict[str, dict[str, tuple[float, ...]]]:
-        return {**super().measures, **{name: {} for name in self.asked}}
+    def declared(self) -> dict[str, dict[str, tuple[float, ...]]]:
+        return {**super().declared, **{name: {} for name in self.asked}}
 
     @staticmethod
     def train_together(
@@ -132,7 +132,7 @@ class Ragged(Square):
     width: int = 1
 
     @property
-    def measures(self) -> dict[str, dict[str, tuple[float, ...]]]:
+    def declared(self) -> dict[str, dict[str, tuple[float, ...]]]:
         rank = {"rank": tuple(float(i) for i in range(self.width))}
         return {"square": {}, "spectrum": rank, "overlap": {**rank, "step": STEPS}}
 

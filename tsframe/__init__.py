@@ -26,10 +26,11 @@ The rooms, each of which may import only what stands above it::
     theory/     exact predictions: ridge, random features, ranks, kernels, dynamics, bounds
     students/   networks and stacks of them; linear students, random features, kernels
     training/   the batched engine: backward pass, optimizers, stopping rules, routes of products
-    measures/   errors and norms of a stack of students
     tasks       what both ways to find students need of a trial, and its samples
+    measures/   errors and norms of a stack of students; measures that a trial may ask for
     batch       draw, seat, train and measure the students of one stack
     solving/    students that are solved exactly: least norm, ridge, kernel ridge
+    together    one engine call for trials of any kind, split into jobs
     trial       Trial: every number that decides a result; train(trials) -> xarray.Dataset
     --- below this line nothing knows torch ---
     axes        what may be a value on an axis

@@ -2,6 +2,7 @@ from . import phases as phases, plots as plots, theory as theory
 from .arrays import ArrayInputs as ArrayInputs, OwnLabels as OwnLabels
 from .execution import CellFailed as CellFailed, run as run, Stopped as Stopped
 from .inputs import Gaussian as Gaussian
+from .measures.asking import Measure as Measure
 from .opening import open_store as open_store
 from .plan import plan as plan
 from .samples import draw_samples as draw_samples, Samples as Samples

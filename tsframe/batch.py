@@ -13,14 +13,15 @@ import torch
 from tsframe.measures.classes import class_measures
 from tsframe.measures.errors import errors, is_interpolated
 from tsframe.measures.norms import distance, weight_norm
+from tsframe.measures.taking import AskingTask, blank_measures, take_measures
 from tsframe.samples import Samples
 from tsframe.students.activations import ACTIVATIONS
 from tsframe.students.layout import Layout
 from tsframe.students.mlp import MLP
 from tsframe.students.stack import Stack
-from tsframe.tasks import draw_tasks, Task
+from tsframe.tasks import draw_tasks
 from tsframe.training.adam import Adam
-from tsframe.training.engine import train_stack
+from tsframe.training.engine import Snapshot, train_stack
 from tsframe.training.minibatches import SampleSet, TrainingSet
 from tsframe.training.products import Route
 from tsframe.training.sgd import SGD
@@ -40,7 +41,7 @@ MEASURES = (*MEASURES_OVER_STEPS, "steps", "interpolated", "weight_norm", "dista
 MEASURES_OF_CLASSES = ("class_perplexity", "majority_error")
 
 
-class StepTask(Task, Protocol):
+class StepTask(AskingTask, Protocol):
     """A task whose student is trained step by step."""
 
     @property
@@ -72,8 +73,8 @@ def train_batch(
 
     Returns
     -------
-    dict of ndarray, shapes (tasks,) or (tasks, curve steps)
-        The measures by name, and ``diverged``.
+    dict of ndarray, shapes (tasks, *inner dims)
+        The measures by name, vectors as long as the longest, and ``diverged``.
     """
     first, students = tasks[0], len(tasks)
     dim, outputs = first.inputs.dim, first.teacher.outputs
@@ -102,6 +103,7 @@ def train_batch(
         initial.seat(k, task.student.initial_weights(dim, outputs, task.seed))
 
     curves = np.full((len(MEASURES_OVER_STEPS), students, len(first.curve_steps)), np.nan)
+    asked, asked_at = blank_measures(tasks), -1
     lr = np.array([task.training.lr for task in tasks])
     for snapshot in train_stack(
         initial,
@@ -110,7 +112,7 @@ def train_batch(
         first.training,
         lr,
         arrange,
-        first.curve_steps,
+        (*first.curve_steps, *first.measure_steps),
         interrupted,
     ):
         now = errors(snapshot, test, first.objective)
@@ -119,6 +121,11 @@ def train_batch(
         later = np.searchsorted(first.curve_steps, snapshot.step)
         for curve, name in zip(curves, MEASURES_OVER_STEPS, strict=True):
             curve[:, later:] = now[name][:, None]
+        if snapshot.step in first.measure_steps:
+            _measure(asked, snapshot, initial, samples, tasks, interrupted)
+            asked_at = snapshot.step
+    if asked and asked_at != snapshot.step:
+        _measure(asked, snapshot, initial, samples, tasks, interrupted)
     rows = now | {
         "steps": snapshot.steps.astype(float),
         "diverged": snapshot.diverged,
@@ -133,7 +140,27 @@ def train_batch(
     if first.curve_steps:
         for curve, name in zip(curves, MEASURES_OVER_STEPS, strict=True):
             rows[f"{name}_curve"] = curve
-    return rows
+    return rows | asked
+
+
+def _measure(
+    asked: dict[str, np.ndarray],
+    snapshot: Snapshot,
+    initial: Stack,
+    samples: list[Samples],
+    tasks: Sequence[StepTask],
+    interrupted: Callable[[], bool],
+) -> None:
+    """Take what was asked for; what is known now holds until a later snapshot says otherwise."""
+    steps = tasks[0].measure_steps
+    names = [name for name in asked if f"{name}_curve" in asked] if steps else list(asked)
+    now = {name: asked[name] for name in names}
+    for values in now.values():
+        values.fill(np.nan)  # who has diverged since has no number any more
+    take_measures(now, snapshot.stack, initial, samples, tasks, ~snapshot.diverged, interrupted)
+    later = int(np.searchsorted(steps, snapshot.step))
+    for name in names if steps else ():
+        asked[f"{name}_curve"][:, later:] = now[name][:, None]
 
 
 def _on_device(

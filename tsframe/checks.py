@@ -1,10 +1,33 @@
-"""What counts as a number in a spec; its owner words the sentence that refuses all else."""
+"""What counts as a number in a spec, and how a spec tells itself.
+
+The owner of a number words the sentence that refuses all else.
+"""
 
 import math
+from dataclasses import field, fields
+from typing import Any
 
 import numpy as np
 
-__all__ = ["real_number", "whole_number"]
+__all__ = ["later", "real_number", "repr_of", "whole_number"]
+
+
+def later(default: Any) -> Any:
+    """Make a field that a spec gained later: its repr tells of it only when it is not `default`.
+
+    So trials that never heard of the field keep their repr, which is what a store knows them by.
+    """
+    return field(default=default, metadata={"later": True})
+
+
+def repr_of(spec: Any) -> str:
+    """Tell a dataclass as its constructor call, but for later fields that keep their default."""
+    told = [
+        f"{one.name}={getattr(spec, one.name)!r}"
+        for one in fields(spec)
+        if one.repr and not ("later" in one.metadata and getattr(spec, one.name) == one.default)
+    ]
+    return f"{type(spec).__qualname__}({', '.join(told)})"
 
 
 def real_number(value: object, sentence: str, strict: bool = False) -> float:

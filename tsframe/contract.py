@@ -46,12 +46,14 @@ class TrialLike(Protocol):
         """Predicted work in floating-point operations, > 0, overheads included."""
 
     @property
-    def measures(self) -> Mapping[str, Mapping[str, tuple[float, ...]]]:
+    def declared(self) -> Mapping[str, Mapping[str, tuple[float, ...]]]:
         """Each measure and the coordinates of its inner dims; a scalar measure has none.
 
         Trials of a sweep may differ in them: the store holds all, with NaN where a trial does not
         declare a measure. Of two trials one may have shorter vectors; then their coordinates are
-        the first ones of the longer, and the store pads them with NaN and keeps their lengths.
+        the first ones of the longer, and the store pads them with NaN and keeps their lengths. A
+        measure that is NaN makes its trial fail, unless the trial diverged or names the measure in
+        an attribute ``may_lack``.
         """
 
     @staticmethod
@@ -80,7 +82,7 @@ def check_trials(trials: Sequence[Any], grid: Domain) -> tuple[Measures, list[st
     first = grid.cell(0)
     for number, trial in enumerate(trials):
         if type(trial) is not type(trials[0]) or number == 0:
-            needed = ("sharing_key", "shape_key", "flops", "measures", "train_together")
+            needed = ("sharing_key", "shape_key", "flops", "declared", "train_together")
             missing = [name for name in needed if not hasattr(trial, name)]
             if missing:
                 hint = " Did you forget `return`?" if trial is None else ""
@@ -98,8 +100,8 @@ def check_trials(trials: Sequence[Any], grid: Domain) -> tuple[Measures, list[st
     kinds: dict[str, tuple[int, Measures]] = {}  # trials ask for few sets of measures
     seen: Any = None
     for number, trial in enumerate(trials):
-        if trial.measures != seen:
-            seen = trial.measures
+        if trial.declared != seen:
+            seen = trial.declared
             kinds.setdefault(repr(seen), (number, plain_measures(seen)))
         if not (math.isfinite(trial.flops) and trial.flops > 0):
             raise ValueError(

@@ -73,7 +73,8 @@ def train_rows(
         rows = failed_rows(store, places, trials, [explain(error)], run)
         return replace(rows, seconds=np.array([time.perf_counter() - start])), {}
     engine = {str(key): value for key, value in dataset.attrs.items()}
-    texts = lacking(measures, diverged, owned)
+    due = [names - {*getattr(t, "may_lack", ())} for names, t in zip(owned, trials, strict=True)]
+    texts = lacking(measures, diverged, due)
     bad = np.array([bool(text) for text in texts])
     for values in measures.values():
         values[bad] = np.nan
@@ -93,7 +94,7 @@ def failed_rows(
 ) -> Rows:
     """Give the rows of trials that failed, with the reason of each."""
     count = len(trials)
-    owned = [{*own, *vector_lengths(own)} for own in (trial.measures for trial in trials)]
+    owned = [{*own, *vector_lengths(own)} for own in (trial.declared for trial in trials)]
     return Rows(
         places=places,
         measures={
@@ -139,7 +140,7 @@ def taken(
         If a measure is missing, or its dims or coordinates are not the declared ones.
     """
     measures = {}
-    declared = [trial.measures for trial in trials]
+    declared = [trial.declared for trial in trials]
     counts = [vector_lengths(own) for own in declared]
     owned = [{*own, *lengths} for own, lengths in zip(declared, counts, strict=True)]
     for name, inner in known(store, owned, run).items():
@@ -195,15 +196,15 @@ def flags(dataset: xr.Dataset, count: int) -> npt.NDArray[np.bool_]:
 
 
 def lacking(
-    measures: dict[str, Array], diverged: npt.NDArray[np.bool_], owned: Sequence[set[str]]
+    measures: dict[str, Array], diverged: npt.NDArray[np.bool_], due_names: Sequence[set[str]]
 ) -> list[str]:
-    """Name a declared measure that a student who did not diverge has no number for.
+    """Name a measure that is due, and that a student who did not diverge has no number for.
 
     A vector may end in NaN, where there was nothing to measure; a scalar may not be NaN.
     """
     texts = [""] * len(diverged)
     for name, values in measures.items():
-        due = np.array([name in own for own in owned]) & ~diverged
+        due = np.array([name in names for names in due_names]) & ~diverged
         empty = np.isnan(values).reshape(len(diverged), -1).all(axis=1) & due
         for row in np.flatnonzero(empty):
             texts[row] = f"ValueError: measure '{name}' is NaN, though the student did not diverge."

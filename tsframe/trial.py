@@ -5,53 +5,29 @@ sweep half knows a trial only by what its properties tell (what it shares with o
 costs, what it will measure).
 """
 
-import contextlib
-import threading
-from collections import defaultdict
 from collections.abc import Hashable, Sequence
-from concurrent.futures import as_completed, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import cast
 
-import numpy as np
-import torch
 import xarray as xr
-from threadpoolctl import threadpool_limits
 
 from tsframe.arrays import ArrayInputs, check_rows, OwnLabels
-from tsframe.batch import (
-    MEASURES,
-    MEASURES_OF_CLASSES,
-    MEASURES_OVER_STEPS,
-    PRECISIONS,
-    StepTask,
-    train_batch,
-)
+from tsframe.batch import MEASURES, MEASURES_OF_CLASSES, MEASURES_OVER_STEPS, PRECISIONS
+from tsframe.checks import later, repr_of
 from tsframe.inputs import Gaussian, whole
+from tsframe.measures.asking import check_asked, declare, Measure
+from tsframe.measures.learned import StudentShape
 from tsframe.solving.cost import work, working_set
-from tsframe.solving.exact import (
-    check_solvable,
-    EXACT_MEASURES,
-    ExactTask,
-    Solvable,
-    solve_students,
-)
+from tsframe.solving.exact import check_solvable, EXACT_MEASURES, ExactTask, Solvable
 from tsframe.students.kernel import Kernel
 from tsframe.students.linear import Linear
 from tsframe.students.mlp import MLP
 from tsframe.students.random_features import RandomFeatures
 from tsframe.teachers import LinearTeacher, Teacher
+from tsframe.together import train_tasks
 from tsframe.training.adam import Adam
-from tsframe.training.batching import stacks_of
-from tsframe.training.devices import (
-    claim_thread,
-    cpu_count,
-    device_name,
-    resolve_device,
-    stack_bytes,
-)
+from tsframe.training.devices import resolve_device
 from tsframe.training.losses import LOSSES, Objective
-from tsframe.training.products import product_route, Route
 from tsframe.training.ridge import Ridge
 from tsframe.training.sgd import SGD
 
@@ -60,7 +36,7 @@ __all__ = ["Trial", "train"]
 OVERHEAD = 3.5e6  # of one step of one student, in floating-point operations done in the same time
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Trial:
     """One student, the task it learns, and how.
 
@@ -86,6 +62,12 @@ class Trial:
     curve_steps : tuple of int
         Steps at which errors and losses are kept as curves; see `log_steps`. A student that stopped
         keeps the values it stopped with.
+    measures : sequence of Measure
+        What is measured besides errors, losses and norms, e.g. ``[FisherSpectrum()]``: at the end
+        of training, of students that step.
+    measure_steps : sequence of int
+        Steps at which `measures` are taken besides the end, 0 being the initialization. They are
+        kept as ``NAME_curve`` over dim ``measure_step``.
     seed : int
         Of every random number, >= 0.
     precision : str or None
@@ -109,6 +91,8 @@ class Trial:
     curve_steps: tuple[int, ...] = ()
     seed: int = 0
     precision: str | None = None
+    measures: Sequence[Measure] = later(())
+    measure_steps: Sequence[int] = later(())
 
     def __post_init__(self) -> None:
         kinds_of: dict[str, tuple[type, ...]] = {
@@ -155,8 +139,15 @@ class Trial:
             )
         check_solvable(self.student, self.training, self.loss, self.precision, self.curve_steps)
         object.__setattr__(self, "curve_steps", tuple(int(step) for step in self.curve_steps))
+        budget = None if isinstance(self.training, Ridge) else self.training.max_steps
+        asked = check_asked(self.measures, self.measure_steps, budget)
+        object.__setattr__(self, "measures", asked)
+        object.__setattr__(self, "measure_steps", tuple(int(step) for step in self.measure_steps))
         if not isinstance(self.training, Ridge):
             self._check_steps(self.training)
+            declare(asked, self.measure_steps, self.student_shape)
+
+    __repr__ = repr_of
 
     def _check_steps(self, training: SGD | Adam) -> None:
         batch_size, steps = training.batch_size, self.curve_steps
@@ -199,6 +190,7 @@ class Trial:
             self._network.activation,
             replace(self.training, lr=1.0),
             self.curve_steps,
+            self.measure_steps,
             self.precision,
         )
 
@@ -210,7 +202,7 @@ class Trial:
         return (self.step_key, self._network.width, self._network.depth)
 
     @property
-    def measures(self) -> dict[str, dict[str, tuple[float, ...]]]:
+    def declared(self) -> dict[str, dict[str, tuple[float, ...]]]:
         """Names of what will be measured, each with its inner dims and their coordinates."""
         of_classes = MEASURES_OF_CLASSES if self.teacher.classes else ()
         names = (*(EXACT_MEASURES if self.exact else MEASURES), *of_classes)
@@ -218,12 +210,41 @@ class Trial:
         if self.curve_steps:
             steps = {"step": tuple(float(step) for step in self.curve_steps)}
             declared |= {f"{name}_curve": steps for name in MEASURES_OVER_STEPS}
+        if self.measures:
+            asked = declare(self.measures, self.measure_steps, self.student_shape)
+            if known := [name for name in asked if name in declared]:
+                raise ValueError(
+                    f"'{known[0]}' is measured of every student; give the measure another name."
+                )
+            declared |= asked
         return declared
+
+    @property
+    def may_lack(self) -> tuple[str, ...]:
+        """Names of measures that may honestly be NaN though the student did not diverge."""
+        names = [name for measure in self.measures for name in measure.may_lack]
+        return (*names, *(f"{name}_curve" for name in names))
+
+    @property
+    def student_shape(self) -> StudentShape:
+        """What decides the sizes of measures."""
+        student = self._network
+        return StudentShape(
+            dim=self.inputs.dim,
+            width=student.width if student.depth else 1,
+            depth=student.depth,
+            outputs=self.teacher.outputs,
+            n_train=self.n_train,
+            n_test=self.n_test,
+            classes=self.teacher.classes,
+        )
 
     @property
     def unmeasured(self) -> "Trial":
         """The same student without what it is asked to measure on its way."""
-        return replace(self, curve_steps=()) if self.curve_steps else self
+        if not (self.curve_steps or self.measures):
+            return self
+        return replace(self, curve_steps=(), measures=(), measure_steps=())
 
     @property
     def flops(self) -> float:
@@ -237,7 +258,12 @@ class Trial:
         looks = 1 + len(self.curve_steps)
         if self.training.stop is not None:
             looks += self.training.max_steps // self.training.stop.check_every
-        return self.training.max_steps * step + looks * 2.0 * weights * (self.n_train + self.n_test)
+        asked = sum(measure.flops(self.student_shape) for measure in self.measures)
+        return (
+            self.training.max_steps * step
+            + looks * 2.0 * weights * (self.n_train + self.n_test)
+            + (1 + len(self.measure_steps)) * asked
+        )
 
     @property
     def _network(self) -> MLP:
@@ -245,7 +271,7 @@ class Trial:
         return self.student
 
     @property
-    def _bytes(self) -> float:
+    def bytes(self) -> float:
         """Working set in the engine: weights, their memory, and hidden values of one step."""
         if isinstance(self.training, Ridge):
             return working_set(cast(ExactTask, self))
@@ -305,92 +331,4 @@ def train(trials: Sequence[Trial], device: str = "auto", threads: int | None = N
             raise TypeError(f"trials must be Trial objects; got {trial!r} at position {place}.")
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be at least 1; got threads={threads}.")
-    where = resolve_device(device)
-    threads = 1 if where.type == "cuda" else threads or cpu_count()
-    result = _blank(trials)
-    interrupted = threading.Event()
-    found_threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(threads, "tsframe", initializer=claim_thread)
-    try:
-        # Every engine thread works alone: no number of threads enters a result, and small products
-        # lose no time to synchronization.
-        with threadpool_limits(1, user_api="blas"), contextlib.ExitStack() as settings:
-            routes = {
-                precision: settings.enter_context(product_route(where, PRECISIONS[precision]))
-                for precision in sorted({str(t.precision) for t in trials if not t.exact})
-            }
-            jobs = {}
-            for stack in _stacks(trials, routes, where, threads):
-                mine = cast(list[StepTask], [trials[k] for k in stack])
-                route = routes[mine[0].precision]
-                jobs[pool.submit(train_batch, mine, where, route, interrupted.is_set)] = stack
-            data_sets = defaultdict(list)  # exact students of one share features and factors
-            for k in (k for k, trial in enumerate(trials) if trial.exact):
-                data_sets[trials[k].sharing_key, trials[k].objective].append(k)
-            for data_set in data_sets.values():
-                solved = cast(list[ExactTask], [trials[k] for k in data_set])
-                jobs[pool.submit(solve_students, solved, interrupted.is_set)] = data_set
-            for job in as_completed(jobs):
-                _write_rows(result, jobs[job], job.result(), trials[jobs[job][0]].curve_steps)
-    finally:
-        interrupted.set()
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(found_threads)  # threads that start later would inherit ours
-    names = {route.name for route in routes.values()}
-    names |= {"lapack"} if any(trial.exact for trial in trials) else set()
-    result.attrs = {
-        "device": device_name(where),
-        "precision": ", ".join(sorted({str(trial.precision) for trial in trials})),
-        "products": ", ".join(sorted(names)),
-        "torch": str(torch.__version__),
-    }
-    return result
-
-
-def _stacks(
-    trials: list[Trial], routes: dict[str, Route], device: torch.device, threads: int
-) -> list[list[int]]:
-    """Split trials into stacks, so that no result depends on how."""
-    # Data sets of one seed go side by side: they begin with the same standard normals.
-    stepping = sorted(
-        (k for k, trial in enumerate(trials) if not trial.exact), key=lambda k: trials[k].seed
-    )
-    some = [trials[k] for k in stepping]
-    sizes = [trial._bytes for trial in some]
-    shared = [routes[str(trial.precision)].rows_independent for trial in some]
-    stacks = stacks_of(
-        [trial.step_key for trial in some],
-        # Where rows of a product depend on each other, every student is a group of its own, and
-        # only students of one shape make a stack.
-        [(trial.sharing_key, None if shared[k] else k) for k, trial in enumerate(some)],
-        [(trial._network.width, trial._network.depth) for trial in some],
-        sizes,
-        stack_bytes(device, threads, sum(sizes)),
-    )
-    return [[stepping[k] for k in stack] for stack in stacks]
-
-
-def _write_rows(
-    result: xr.Dataset, students: list[int], rows: dict[str, np.ndarray], steps: tuple[int, ...]
-) -> None:
-    for name, values in rows.items():
-        if values.ndim == 1:
-            result[name].values[students] = values
-        else:
-            places = np.searchsorted(result["step"].values, steps)
-            result[name].values[np.array(students)[:, None], places] = values
-
-
-def _blank(trials: list[Trial]) -> xr.Dataset:
-    """Make the Dataset of all declared measures, filled with NaN."""
-    steps = sorted({float(step) for trial in trials for step in trial.curve_steps})
-    blank = xr.Dataset(
-        coords={"student": np.arange(len(trials))} | ({"step": steps} if steps else {})
-    )
-    for trial in trials:
-        for name, inner in trial.measures.items():
-            if name not in blank:
-                shape = (len(trials), *(len(steps) for _ in inner))
-                blank[name] = (("student", *inner), np.full(shape, np.nan))
-    blank["diverged"] = ("student", np.zeros(len(trials), dtype=bool))
-    return blank
+    return train_tasks(trials, resolve_device(device), threads)

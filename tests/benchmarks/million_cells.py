@@ -48,7 +48,7 @@ class Number:
     flops = 1.0
 
     @property
-    def measures(self) -> Mapping[str, Mapping[str, tuple[float, ...]]]:
+    def declared(self) -> Mapping[str, Mapping[str, tuple[float, ...]]]:
         return MEASURES
 
     @staticmethod

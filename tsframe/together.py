@@ -1,0 +1,174 @@
+"""One engine call for trials of any kind: split into jobs, run side by side, gathered in rows.
+
+Every job is a stack of students that step together, or the exact students of one data set. How
+the trials are split never enters a result.
+"""
+
+import contextlib
+import threading
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from concurrent.futures import as_completed, ThreadPoolExecutor
+from typing import cast, Protocol
+
+import numpy as np
+import torch
+import xarray as xr
+from threadpoolctl import threadpool_limits
+
+from tsframe.batch import PRECISIONS, StepTask, train_batch
+from tsframe.solving.exact import ExactTask, solve_students
+from tsframe.tasks import Task
+from tsframe.training.batching import stacks_of
+from tsframe.training.devices import claim_thread, cpu_count, device_name, stack_bytes
+from tsframe.training.products import product_route, Route
+
+__all__ = ["AnyTask", "train_tasks"]
+
+
+class AnyTask(Task, Protocol):
+    """A task with what decides which others it may be trained with."""
+
+    @property
+    def exact(self) -> bool: ...  # noqa: D102 - described by Trial
+    @property
+    def step_key(self) -> Hashable: ...  # noqa: D102
+    @property
+    def precision(self) -> str | None: ...  # noqa: D102
+    @property
+    def bytes(self) -> float: ...  # noqa: D102
+    @property
+    def declared(self) -> Mapping[str, Mapping[str, tuple[float, ...]]]: ...  # noqa: D102
+
+
+def train_tasks(
+    tasks: Sequence[AnyTask], device: torch.device, threads: int | None = None
+) -> xr.Dataset:
+    """Train tasks of mixed shapes and data sets; see `tsframe.trial.train`.
+
+    Parameters
+    ----------
+    tasks : sequence of AnyTask
+        One student each, at least one.
+    device : torch.device
+        Where to train.
+    threads : int, optional
+        Jobs side by side on the CPU, each on one thread; as many as there are cores by default.
+
+    Returns
+    -------
+    xr.Dataset
+        Dim ``student`` in the order of `tasks`; everything that they declare, and ``diverged``.
+    """
+    threads = 1 if device.type == "cuda" else threads or cpu_count()
+    result = _blank(tasks)
+    interrupted = threading.Event()
+    found_threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(threads, "tsframe", initializer=claim_thread)
+    try:
+        # Every engine thread works alone: no number of threads enters a result, and small products
+        # lose no time to synchronization.
+        with threadpool_limits(1, user_api="blas"), contextlib.ExitStack() as settings:
+            routes = {
+                precision: settings.enter_context(product_route(device, PRECISIONS[precision]))
+                for precision in sorted({str(task.precision) for task in tasks if not task.exact})
+            }
+            jobs = {}
+            for stack in _stacks(tasks, routes, device, threads):
+                mine = cast(list[StepTask], [tasks[k] for k in stack])
+                route = routes[mine[0].precision]
+                jobs[pool.submit(train_batch, mine, device, route, interrupted.is_set)] = stack
+            data_sets = defaultdict(list)  # exact students of one share features and factors
+            for k in (k for k, task in enumerate(tasks) if task.exact):
+                data_sets[tasks[k].sharing_key, tasks[k].objective].append(k)
+            for data_set in data_sets.values():
+                solved = cast(list[ExactTask], [tasks[k] for k in data_set])
+                jobs[pool.submit(solve_students, solved, interrupted.is_set)] = data_set
+            for job in as_completed(jobs):
+                _write_rows(result, tasks, jobs[job], job.result())
+    finally:
+        interrupted.set()
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(found_threads)  # threads that start later would inherit ours
+    names = {route.name for route in routes.values()}
+    names |= {"lapack"} if any(task.exact for task in tasks) else set()
+    result.attrs = {
+        "device": device_name(device),
+        "precision": ", ".join(sorted({str(task.precision) for task in tasks})),
+        "products": ", ".join(sorted(names)),
+        "torch": str(torch.__version__),
+    }
+    return result
+
+
+def _stacks(
+    tasks: Sequence[AnyTask], routes: dict[str, Route], device: torch.device, threads: int
+) -> list[list[int]]:
+    """Split tasks into stacks, so that no result depends on how."""
+    # Data sets of one seed go side by side: they begin with the same standard normals.
+    stepping = sorted(
+        (k for k, task in enumerate(tasks) if not task.exact), key=lambda k: tasks[k].seed
+    )
+    some = [tasks[k] for k in stepping]
+    networks = [task.student for task in cast(list[StepTask], some)]
+    sizes = [task.bytes for task in some]
+    shared = [routes[str(task.precision)].rows_independent for task in some]
+    stacks = stacks_of(
+        [task.step_key for task in some],
+        # Where rows of a product depend on each other, every student is a group of its own, and
+        # only students of one shape make a stack.
+        [(task.sharing_key, None if shared[k] else k) for k, task in enumerate(some)],
+        [(network.width, network.depth) for network in networks],
+        sizes,
+        stack_bytes(device, threads, sum(sizes)),
+    )
+    return [[stepping[k] for k in stack] for stack in stacks]
+
+
+def _blank(tasks: Sequence[AnyTask]) -> xr.Dataset:
+    """Make the Dataset of all declared measures, filled with NaN."""
+    coordinates: dict[str, set[float]] = {}
+    dims: dict[str, tuple[str, ...]] = {}
+    seen: Mapping[str, Mapping[str, tuple[float, ...]]] = {}
+    for task in tasks:
+        if task.declared == seen:  # as of most tasks that stand side by side
+            continue
+        seen = task.declared
+        for name, inner in seen.items():
+            dims[name] = tuple(inner)
+            for dim, values in inner.items():
+                coordinates.setdefault(dim, set()).update(values)
+    blank = xr.Dataset(
+        coords={"student": np.arange(len(tasks))}
+        | {dim: sorted(values) for dim, values in coordinates.items()}
+    )
+    for name, inner_dims in dims.items():
+        shape = (len(tasks), *(len(coordinates[dim]) for dim in inner_dims))
+        blank[name] = (("student", *inner_dims), np.full(shape, np.nan))
+    blank["diverged"] = ("student", np.zeros(len(tasks), dtype=bool))
+    return blank
+
+
+def _write_rows(
+    result: xr.Dataset,
+    tasks: Sequence[AnyTask],
+    students: list[int],
+    rows: Mapping[str, np.ndarray],
+) -> None:
+    """Write what a job measured, each number where its own coordinates have their place.
+
+    A vector of a job is as long as its longest; what stands behind the end of a shorter one is not
+    looked at.
+    """
+    vectors = [name for name, values in rows.items() if values.ndim > 1]
+    for name, values in rows.items():
+        if values.ndim == 1:
+            result[name].values[students] = values
+    for place, student in enumerate(students if vectors else ()):
+        declared = tasks[student].declared
+        for name in vectors:
+            if name in declared:
+                own = declared[name]
+                at = [np.searchsorted(result[dim].values, own[dim]) for dim in own]
+                first = tuple(slice(len(own[dim])) for dim in own)
+                result[name].values[student][np.ix_(*at)] = rows[name][place][first]
