@@ -30,6 +30,9 @@ FEWER: dict[str, dict[str, Any]] = {  # enough of each study's axes for its figu
     "double_descent": dict(n_train=[8, 64, 96], width=[8, 64, 96], seed=[0, 1]),
     "double_descent_networks": dict(n_train=[16, 32, 64], width=[1, 4], seed=[0, 1]),
     "finite_size": dict(n_train=[8, 16, 32], seed=[0, 1]),
+    "kernel_interpolation": dict(
+        inputs=["slope 0.3", "digits"], n_train=[50, 100], label_noise=[0.0, 1.0], seed=[0, 1]
+    ),
     "ridgeless": dict(n_over_p=[0.64, 1.6], seed=[0, 1]),
     "taxonomy": dict(n_train=[10, 30], seed=[0, 1]),
     "slope_figure": dict(slope=[0.01, 0.1], width=[10], seed=[0, 1]),
