@@ -105,11 +105,9 @@ def growth(results: xr.Dataset, ax: plt.Axes) -> None:
             ax.plot(
                 middle.n_train, middle, style, color=color, markersize=4, label=f"{name}, {words}"
             )
-            words = f"error {float(some.test_error.isel(n_train=-1).mean()):.2f}"
+            said = f"error {float(some.test_error.isel(n_train=-1).mean()):.2f}"
             place = (float(middle.n_train[-1]), float(middle[-1]))
-            ax.annotate(
-                f"error {error:.2f}", place, (5, -3), textcoords="offset points", color=color
-            )
+            ax.annotate(said, place, (5, -3), textcoords="offset points", color=color)
     ax.set(xscale="log", xlabel="training samples n", ylabel="norm / sqrt(n)")
     ax.set_xlim(right=float(results.n_train[-1]) * 2.2)
     ax.set_ylim(bottom=0.0)
