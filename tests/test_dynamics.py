@@ -81,8 +81,7 @@ def test_one_step_on_the_first_layer_of_a_linear_network_has_rank_one() -> None:
         stack,
         data,
         Objective("mse", None),
-        SGD(lr=0.05, max_steps=1),
-        np.array([0.05]),
+        [SGD(lr=0.05, max_steps=1)],
         lambda _: layout,
     )
     (layers,) = layout.by_student(list(steps)[-1].stack.weights)

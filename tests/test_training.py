@@ -1,4 +1,5 @@
 import functools
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -110,7 +111,7 @@ def test_the_gradient_equals_that_of_autograd(objective, activation, depth):
     stack, arrange = seat_all([mlp], outputs)
     before = [w.clone() for w in flat(stack)]
     step = SGD(1.0, max_steps=1)
-    after = last(train_stack(stack, training_set(x, y), objective, step, np.ones(1), arrange))
+    after = last(train_stack(stack, training_set(x, y), objective, [step], arrange))
     weights = [w.clone().requires_grad_() for w in before]
     torch_loss(objective, network(weights, x, phi), y).backward()
     for w0, w1, w in zip(before, flat(after.stack), weights, strict=True):
@@ -124,7 +125,7 @@ def test_the_optimizer_takes_the_steps_of_torch(optimizer):
     stack, arrange = seat_all([MLP(5, 2, "tanh", TorchDefault())], CLASSES)
     weights = [w.clone().requires_grad_() for w in flat(stack)]
     train = training_set(x, y, optimizer.batch_size)
-    after = last(train_stack(stack, train, objective, optimizer, np.array([optimizer.lr]), arrange))
+    after = last(train_stack(stack, train, objective, [optimizer], arrange))
 
     common = dict(lr=optimizer.lr, weight_decay=optimizer.weight_decay)
     theirs: torch.optim.Optimizer
@@ -153,9 +154,7 @@ def test_gradient_descent_on_a_linear_student_follows_the_closed_form():
     lr, steps = 0.05, 30
     w0 = flat(stack)[0][0].clone()
     gd = SGD(lr, max_steps=steps)
-    w = flat(
-        last(train_stack(stack, training_set(x, y), objective, gd, np.array([lr]), arrange)).stack
-    )
+    w = flat(last(train_stack(stack, training_set(x, y), objective, [gd], arrange)).stack)
     a = torch.cat([x, x.new_ones(N, 1)], 1)
     hessian = 2 * a.T @ a / N
     best = torch.linalg.lstsq(a, y[:, None]).solution[:, 0]
@@ -178,8 +177,7 @@ def test_a_state_ignores_the_other_steps_asked_for():
         stack,
         training_set(x, y, 8, 2),
         objective,
-        SGD(0.1, max_steps=20),
-        np.full(2, 0.1),
+        [SGD(0.1, max_steps=20)] * 2,
         arrange,
     )
     few, many = last(train()), last(train(snapshot_steps=range(20)))
@@ -193,7 +191,7 @@ def test_snapshots_come_at_the_steps_asked_for():
     x, y = samples(objective)
     stack, arrange = seat_all([MLP(5)], CLASSES)
     snapshots = train_stack(
-        stack, training_set(x, y), objective, SGD(0.1, max_steps=9), np.ones(1), arrange, (0, 4, 9)
+        stack, training_set(x, y), objective, [SGD(1.0, max_steps=9)], arrange, (0, 4, 9)
     )
     assert [snapshot.step for snapshot in snapshots] == [0, 4, 9]
 
@@ -206,18 +204,16 @@ def test_a_student_stops_at_the_first_look_that_satisfies_its_rule(stop):
     x, y = samples(objective)
     mlps = [MLP(40), MLP(3), MLP(60, 2), MLP(2), MLP(90), MLP(30)]
     stack, arrange = seat_all(mlps, CLASSES)
-    train, lr = training_set(x, y, students=len(mlps)), np.array([0.3, 0.3, 0.3, 0.3, 0.6, 0.2])
-    free = train_stack(
-        stack, train, objective, SGD(0.3, max_steps=240), lr, arrange, range(0, 241, 3)
-    )
+    train = training_set(x, y, students=len(mlps))
+    endless = [SGD(lr, max_steps=240) for lr in (0.3, 0.3, 0.3, 0.3, 0.6, 0.2)]
+    free = train_stack(stack, train, objective, endless, arrange, range(0, 241, 3))
     expected = np.full(len(mlps), 240)
     for snapshot in free:
         error, loss = evaluate(snapshot.stack, train, objective, len(mlps))
         reached = stop.reached(error, loss) & (expected == 240)
         expected[reached] = snapshot.step
-    ended = last(
-        train_stack(stack, train, objective, SGD(0.3, max_steps=240, stop=stop), lr, arrange)
-    )
+    stopping = [replace(sgd, stop=stop) for sgd in endless]
+    ended = last(train_stack(stack, train, objective, stopping, arrange))
     assert ended.steps.tolist() == expected.tolist()
     assert len(set(expected)) > 3, (
         "the students must stop at different times for this test to mean anything"
@@ -230,9 +226,10 @@ def test_divergence_of_one_student_is_its_own():
     objective = OBJECTIVES["regression"]
     x, y = samples(objective)
     stack, arrange = seat_all([MLP(5), MLP(5), MLP(5)], 1)
-    sgd = SGD(1.0, max_steps=400, stop=TrainLossBelow(1e-9, check_every=20))
-    train, lr = training_set(x, y, students=3), np.array([0.01, 50.0, 0.01])
-    end = last(train_stack(stack, train, objective, sgd, lr, arrange))
+    stop = TrainLossBelow(1e-9, check_every=20)
+    sgds = [SGD(lr, max_steps=400, stop=stop) for lr in (0.01, 50.0, 0.01)]
+    train = training_set(x, y, students=3)
+    end = last(train_stack(stack, train, objective, sgds, arrange))
     assert end.diverged.tolist() == [False, True, False]
     assert end.steps.tolist() == [400, 20, 400]
 

@@ -20,11 +20,10 @@ from tsframe.students.layout import Layout
 from tsframe.students.mlp import MLP
 from tsframe.students.stack import Stack
 from tsframe.tasks import draw_tasks
-from tsframe.training.adam import Adam
 from tsframe.training.engine import Snapshot, train_stack
 from tsframe.training.minibatches import SampleSet, TrainingSet
+from tsframe.training.optimizer import Optimizer
 from tsframe.training.products import Route
-from tsframe.training.sgd import SGD
 
 __all__ = [
     "MEASURES",
@@ -47,7 +46,7 @@ class StepTask(AskingTask, Protocol):
     @property
     def student(self) -> MLP: ...  # noqa: D102 - described by Trial
     @property
-    def training(self) -> SGD | Adam: ...  # noqa: D102
+    def training(self) -> Optimizer: ...  # noqa: D102
     @property
     def curve_steps(self) -> tuple[int, ...]: ...  # noqa: D102
     @property
@@ -104,13 +103,11 @@ def train_batch(
 
     curves = np.full((len(MEASURES_OVER_STEPS), students, len(first.curve_steps)), np.nan)
     asked, asked_at = blank_measures(tasks), -1
-    lr = np.array([task.training.lr for task in tasks])
     for snapshot in train_stack(
         initial,
         train,
         first.objective,
-        first.training,
-        lr,
+        [task.training for task in tasks],
         arrange,
         (*first.curve_steps, *first.measure_steps),
         interrupted,

@@ -188,7 +188,7 @@ class Trial:
         return (
             *task,
             self._network.activation,
-            replace(self.training, lr=1.0),
+            self.training.form,
             self.curve_steps,
             self.measure_steps,
             self.precision,

@@ -1,10 +1,13 @@
 """Adam, for a stack of students."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from tsframe.training.cohort import Cohort
+from tsframe.training.optimizer import Pull
 from tsframe.training.schedules import Constant, Schedule
 from tsframe.training.sgd import check_training
 from tsframe.training.stopping import StoppingRule
@@ -59,59 +62,73 @@ class Adam:
         if not self.epsilon > 0.0:
             raise ValueError(f"epsilon must be > 0; got epsilon={self.epsilon!r}.")
 
-    def start(self, weights: list[Tensor], rates: list[Tensor]) -> "AdamState":
-        """Begin an optimization of weights of shape (slots, rows, columns).
+    minibatches: ClassVar[int] = 1
+    gradients: ClassVar[int] = 1
+    copies: ClassVar[int] = 4
 
-        `rates` are the students' learning rates, in shapes that broadcast to the weights.
-        """
-        first, second = ([torch.zeros_like(w) for w in weights] for _ in range(2))
-        return AdamState(self, weights, rates, 0, first, second)
+    @property
+    def form(self) -> "Adam":
+        """What must be equal to step together: all but rate, decay, budget and stopping rule."""
+        return replace(
+            self,
+            lr=1.0,
+            weight_decay=0.0,
+            max_steps=self.schedule.budget(self.max_steps),
+            stop=None,
+        )
+
+    def start(self, cohort: Cohort) -> "AdamState":
+        """Begin an optimization of the weights of a cohort."""
+        first, second = ([torch.zeros_like(w) for w in cohort.weights] for _ in range(2))
+        return AdamState(cohort, 0, first, second)
 
 
 class AdamState:
     """A running optimization; `memory` lists what it keeps, each item laid out like the weights."""
 
     def __init__(
-        self,
-        spec: Adam,
-        weights: list[Tensor],
-        rates: list[Tensor],
-        step: int,
-        first: list[Tensor],
-        second: list[Tensor],
+        self, cohort: Cohort, count: int, first: list[Tensor], second: list[Tensor]
     ) -> None:
-        self.spec, self.weights, self.rates, self.step = spec, weights, rates, step
+        self.spec: Adam = cohort.spec
+        self.weights, self.count = cohort.weights, count
         self.first, self.second = first, second
+        decoupled = self.spec.decoupled
+        self.rates = cohort.lay(lambda spec: spec.lr)
+        self.decays = cohort.lay_some(
+            lambda spec: spec.lr * spec.weight_decay if decoupled else spec.weight_decay
+        )
 
     @property
     def memory(self) -> list[list[Tensor]]:
         """Tensors that move with the students when they change their slots."""
         return [self.first, self.second]
 
-    def moved(
-        self, weights: list[Tensor], rates: list[Tensor], memory: list[list[Tensor]]
-    ) -> "AdamState":
+    def moved(self, cohort: Cohort, memory: list[list[Tensor]]) -> "AdamState":
         """Go on with the students in other slots."""
-        return AdamState(self.spec, weights, rates, self.step, *memory)
+        return AdamState(cohort, self.count, *memory)
+
+    def step(self, pull: Pull) -> None:
+        """Take one step."""
+        pull(self.absorb)
+        self.count += 1
 
     def absorb(self, index: int, left: Tensor, right: Tensor) -> None:
         """Update weight tensor `index`, whose gradient is left @ right."""
+        self.take(index, torch.bmm(left, right))
+
+    def take(self, index: int, gradient: Tensor) -> None:
+        """Update weight tensor `index`, whose gradient is given; it is overwritten."""
         spec, weights, rates = self.spec, self.weights[index], self.rates[index]
         first, second = self.first[index], self.second[index]
-        factor = spec.schedule(self.step, spec.max_steps)
-        gradient = torch.bmm(left, right)
-        if spec.weight_decay and spec.decoupled:
-            weights.addcmul_(weights, rates, value=-factor * spec.weight_decay)
-        elif spec.weight_decay:
-            gradient.add_(weights, alpha=spec.weight_decay)
+        factor = spec.schedule(self.count, spec.max_steps)
+        if self.decays is not None and spec.decoupled:
+            weights.addcmul_(weights, self.decays[index], value=-factor)
+        elif self.decays is not None:
+            gradient.addcmul_(weights, self.decays[index])
         first.mul_(spec.beta1).add_(gradient, alpha=1.0 - spec.beta1)
         second.mul_(spec.beta2).addcmul_(gradient, gradient, value=1.0 - spec.beta2)
-        count = self.step + 1
+        count = self.count + 1
         root = torch.sqrt(second, out=gradient)
         root.mul_((1.0 - spec.beta2**count) ** -0.5).add_(spec.epsilon)
         step = torch.div(first, root, out=root)
         weights.addcmul_(step, rates, value=-factor / (1.0 - spec.beta1**count))
-
-    def advance(self) -> None:
-        """Count one step."""
-        self.step += 1

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from tsframe.students.layout import Layout, VACANT
 from tsframe.students.stack import copy_students, Stack
-from tsframe.training.adam import Adam, AdamState
 from tsframe.training.backward import backward
+from tsframe.training.cohort import Cohort
 from tsframe.training.losses import Objective
 from tsframe.training.minibatches import SampleSet, Seated, TrainingSet
-from tsframe.training.sgd import SGD, SGDState
+from tsframe.training.optimizer import Absorb, Optimization, Optimizer
+from tsframe.training.stopping import Looks
 
 __all__ = ["Snapshot", "evaluate", "train_stack"]
 
@@ -88,8 +88,7 @@ def train_stack(
     initial: Stack,
     training_set: TrainingSet,
     objective: Objective,
-    optimizer: SGD | Adam,
-    lr: np.ndarray,
+    optimizers: Sequence[Optimizer],
     arrange: Callable[[Sequence[int]], Layout],
     snapshot_steps: Sequence[int] = (),
     interrupted: Callable[[], bool] = lambda: False,
@@ -104,10 +103,8 @@ def train_stack(
         What they are trained on.
     objective : Objective
         What is minimized.
-    optimizer : SGD or Adam
-        Common to all but for the learning rate.
-    lr : ndarray, shape (students,)
-        Learning rates.
+    optimizers : sequence of Optimizer
+        How each is trained; their forms are equal.
     arrange : callable
         Seats some of the students anew, so that those who have finished leave their place.
     snapshot_steps : sequence of int
@@ -126,63 +123,60 @@ def train_stack(
     InterruptedError
         When `interrupted` says so.
     """
-    students = len(lr)
+    students, minibatches = len(optimizers), optimizers[0].minibatches
     result, stack = initial.clone(), initial.clone()
     seated = Seated(training_set, stack.layout)
-    state = optimizer.start(stack.weights, _rates(stack, lr))
+    state = optimizers[0].start(Cohort(stack.layout, stack.weights, optimizers, training_set.seeds))
     steps, diverged = np.zeros(students, dtype=int), np.zeros(students, dtype=bool)
     active, train = np.ones(students, dtype=bool), np.empty((2, students))
-    unit, stop = objective.chance_loss(training_set.targets), optimizer.stop
-    for step in range(optimizer.max_steps + 1):
+    unit = objective.chance_loss(training_set.targets)
+    looks = Looks([spec.stop for spec in optimizers], [spec.max_steps for spec in optimizers])
+    step = 0
+
+    def pull(absorb: Absorb, minibatch: int = 0) -> None:
+        inputs, targets = training_set.batch(seated, step * minibatches + minibatch)
+        buffers = stack.forward(inputs)
+        objective.gradient_(buffers.logits, targets)
+        backward(stack, buffers, inputs, absorb)
+
+    for step in range(looks.last + 1):
         steps[active] = step
-        last, wanted = step == optimizer.max_steps, step in snapshot_steps
-        check = last or (stop is not None and step % stop.check_every == 0)
-        if check or wanted:
+        due, wanted = active & looks.due(step), step in snapshot_steps
+        if wanted or due.any():
             error, loss = evaluate(stack, training_set, objective, students)
             train[:, active] = error[active], loss[active]
-        if check:
+        if due.any():
             sound = np.isfinite(loss) & (np.nan_to_num(loss) <= EXPLODED * unit)
-            fitted = np.zeros(students, dtype=bool) if stop is None else stop.reached(error, loss)
-            diverged |= active & ~sound
-            finished = active & (fitted | ~sound | last)
+            diverged |= due & ~sound
+            finished = due & (looks.reached(step, error, loss) | ~sound)
             copy_students(stack.layout, result.layout, stack.weights, result.weights, finished)
             active &= ~finished
             if not active.any():
                 break
             layout = arrange(np.flatnonzero(active).tolist()) if finished.any() else stack.layout
             if layout.work < CROWDED * stack.layout.work:
-                stack, state = _move(stack, state, layout, lr)
+                stack, state = _move(stack, state, layout, optimizers, training_set.seeds)
                 seated = Seated(training_set, layout)
         if wanted:
             copy_students(stack.layout, result.layout, stack.weights, result.weights, active)
             yield Snapshot(step, result, steps.copy(), diverged.copy(), *train.copy())
         if interrupted():
             raise InterruptedError(f"training was interrupted after {step} steps")
-        inputs, targets = training_set.batch(seated, step)
-        buffers = stack.forward(inputs)
-        objective.gradient_(buffers.logits, targets)
-        backward(stack, buffers, inputs, state.absorb)
-        state.advance()
+        state.step(pull)
     yield Snapshot(int(steps.max()), result, steps, diverged, *train)
 
 
-def _rates(stack: Stack, lr: np.ndarray) -> list[Tensor]:
-    """Lay out the learning rates so that they broadcast to the weights."""
-    rates = [w.new_zeros(*w.shape[:2], 1) for w in stack.weights]
-    for bucket, layers in zip(stack.layout.buckets, stack.layout.by_student(rates), strict=True):
-        values = torch.as_tensor(np.where(bucket.slots == VACANT, 0.0, lr[bucket.slots]))
-        for layer in layers:
-            layer.copy_(values[:, :, None, None])
-    return rates
-
-
 def _move(
-    stack: Stack, state: SGDState | AdamState, layout: Layout, lr: np.ndarray
-) -> tuple[Stack, SGDState | AdamState]:
+    stack: Stack,
+    state: Optimization,
+    layout: Layout,
+    optimizers: Sequence[Optimizer],
+    seeds: Sequence[int],
+) -> tuple[Stack, Optimization]:
     """Seat the students of `layout`, with what their optimizer remembers."""
     moved = Stack.zeros(layout, stack.activation, stack.weights[0])
     copy_students(stack.layout, layout, stack.weights, moved.weights)
     memory = [[torch.zeros_like(w) for w in moved.weights] for _ in state.memory]
     for before, after in zip(state.memory, memory, strict=True):
         copy_students(stack.layout, layout, before, after)
-    return moved, state.moved(moved.weights, _rates(moved, lr), memory)
+    return moved, state.moved(Cohort(layout, moved.weights, optimizers, seeds), memory)

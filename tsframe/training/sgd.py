@@ -5,11 +5,14 @@ accumulated straight into the velocity, so no gradient is ever stored.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from tsframe.training.cohort import Cohort
+from tsframe.training.optimizer import Pull
 from tsframe.training.schedules import Constant, Schedule
 from tsframe.training.stopping import StoppingRule
 
@@ -80,62 +83,87 @@ class SGD:
         if self.nesterov and self.momentum == 0.0:
             raise ValueError("nesterov needs momentum > 0; got momentum=0.0. Drop nesterov.")
 
-    def start(self, weights: list[Tensor], rates: list[Tensor]) -> "SGDState":
-        """Begin an optimization of weights of shape (slots, rows, columns).
+    minibatches: ClassVar[int] = 1
+    gradients: ClassVar[int] = 1
+    copies: ClassVar[int] = 2
 
-        `rates` are the students' learning rates, in shapes that broadcast to the weights.
+    @property
+    def form(self) -> "SGD":
+        """What must be equal to step together: all but rate, decay, budget and stopping rule.
+
+        Momentum must be: its product with the velocity is a part of the product that gives the
+        gradient, which takes one number for all.
         """
-        return SGDState(self, weights, rates, 0, [torch.zeros_like(w) for w in weights])
+        return replace(
+            self,
+            lr=1.0,
+            weight_decay=0.0,
+            max_steps=self.schedule.budget(self.max_steps),
+            stop=None,
+        )
+
+    def start(self, cohort: Cohort) -> "SGDState":
+        """Begin an optimization of the weights of a cohort."""
+        return SGDState(cohort, 0, [torch.zeros_like(w) for w in cohort.weights])
 
 
 class SGDState:
     """A running optimization; `memory` lists what it keeps, each item laid out like the weights."""
 
-    def __init__(
-        self,
-        spec: SGD,
-        weights: list[Tensor],
-        rates: list[Tensor],
-        step: int,
-        velocity: list[Tensor],
-    ) -> None:
-        self.spec, self.weights, self.rates, self.step = spec, weights, rates, step
-        self.velocity = velocity
+    def __init__(self, cohort: Cohort, count: int, velocity: list[Tensor]) -> None:
+        self.spec: SGD = cohort.spec
+        self.weights, self.count, self.velocity = cohort.weights, count, velocity
+        self.rates = cohort.lay(lambda spec: spec.lr)
+        self.decays = cohort.lay_some(lambda spec: spec.weight_decay)
 
     @property
     def memory(self) -> list[list[Tensor]]:
         """Tensors that move with the students when they change their slots."""
         return [self.velocity] if self.spec.momentum else []
 
-    def moved(
-        self, weights: list[Tensor], rates: list[Tensor], memory: list[list[Tensor]]
-    ) -> "SGDState":
+    def moved(self, cohort: Cohort, memory: list[list[Tensor]]) -> "SGDState":
         """Go on with the students in other slots."""
-        velocity = memory[0] if memory else [torch.zeros_like(w) for w in weights]
-        return SGDState(self.spec, weights, rates, self.step, velocity)
+        velocity = memory[0] if memory else [torch.zeros_like(w) for w in cohort.weights]
+        return SGDState(cohort, self.count, velocity)
+
+    def step(self, pull: Pull) -> None:
+        """Take one step."""
+        pull(self.absorb)
+        self.count += 1
 
     def absorb(self, index: int, left: Tensor, right: Tensor) -> None:
         """Update weight tensor `index`, whose gradient is left @ right."""
-        spec, weights, velocity = self.spec, self.weights[index], self.velocity[index]
-        factor = -spec.schedule(self.step, spec.max_steps)
-        if spec.nesterov:
-            gradient = torch.bmm(left, right)
-            if spec.weight_decay:
-                gradient.add_(weights, alpha=spec.weight_decay)
-            velocity.mul_(spec.momentum).add_(gradient)
-            weights.addcmul_(
-                gradient.add_(velocity, alpha=spec.momentum), self.rates[index], value=factor
-            )
-            return
-        if spec.weight_decay:
-            velocity.mul_(spec.momentum).add_(weights, alpha=spec.weight_decay)
-            velocity.baddbmm_(left, right)
-        elif spec.momentum:
-            velocity.baddbmm_(left, right, beta=spec.momentum)
+        velocity = self.velocity[index]
+        if self.spec.nesterov:
+            self.take(index, torch.bmm(left, right))
+        elif self.spec.momentum:
+            velocity.baddbmm_(left, right, beta=self.spec.momentum)
+            self._follow(index)
         else:
             torch.bmm(left, right, out=velocity)
-        weights.addcmul_(velocity, self.rates[index], value=factor)
+            self._follow(index)
 
-    def advance(self) -> None:
-        """Count one step."""
-        self.step += 1
+    def take(self, index: int, gradient: Tensor) -> None:
+        """Update weight tensor `index`, whose gradient is given; it is overwritten."""
+        momentum, velocity = self.spec.momentum, self.velocity[index]
+        if not self.spec.nesterov:
+            velocity.mul_(momentum).add_(gradient)
+            self._follow(index)
+            return
+        weights = self.weights[index]
+        if self.decays is not None:
+            gradient.addcmul_(weights, self.decays[index])
+        velocity.mul_(momentum).add_(gradient)
+        gradient.add_(velocity, alpha=momentum)
+        weights.addcmul_(gradient, self.rates[index], value=-self._factor)
+
+    def _follow(self, index: int) -> None:
+        """Move along the velocity, which still lacks the decay of the weights."""
+        weights, velocity = self.weights[index], self.velocity[index]
+        if self.decays is not None:
+            velocity.addcmul_(weights, self.decays[index])
+        weights.addcmul_(velocity, self.rates[index], value=-self._factor)
+
+    @property
+    def _factor(self) -> float:
+        return self.spec.schedule(self.count, self.spec.max_steps)

@@ -1,0 +1,137 @@
+"""The students of a stack as their optimizer sees them: who they are and where their weights lie.
+
+What differs from student to student - a learning rate, a radius, a temperature - is laid out here
+so that it broadcasts to the weight tensors, and what concerns one student as a whole - the norm of
+its gradient, its noise - is summed and drawn here, student by student.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tsframe.streams import stream
+from tsframe.students.layout import Layout, VACANT
+
+__all__ = ["Cohort", "Normals"]
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """The students of a layout, with what each was asked.
+
+    Attributes
+    ----------
+    layout : Layout
+        Who sits where.
+    weights : list of Tensor
+        In the order of `layout.weight_shapes()`; an optimizer changes them in place.
+    specs : sequence of Optimizer
+        Of every student by its index, those without a seat included.
+    seeds : sequence of int
+        Seed of every data set.
+    """
+
+    layout: Layout
+    weights: list[Tensor]
+    specs: Sequence[Any]
+    seeds: Sequence[int]
+
+    @property
+    def spec(self) -> Any:
+        """What all specs have in common, where it is the same: that of the first student."""
+        return self.specs[0]
+
+    def lay(self, read: Callable[[Any], float]) -> list[Tensor]:
+        """Lay out a number of every student so that it broadcasts to the weights.
+
+        Parameters
+        ----------
+        read : callable (spec)
+            Reads the number.
+
+        Returns
+        -------
+        list of Tensor, shapes (slots, rows, 1)
+            Zero in vacant slots.
+        """
+        values = np.array([read(spec) for spec in self.specs], dtype=float)
+        laid = [w.new_zeros(*w.shape[:2], 1) for w in self.weights]
+        for bucket, layers in zip(self.layout.buckets, self.layout.by_student(laid), strict=True):
+            here = torch.as_tensor(np.where(bucket.slots == VACANT, 0.0, values[bucket.slots]))
+            for layer in layers:
+                layer.copy_(here[:, :, None, None])
+        return laid
+
+    def lay_some(self, read: Callable[[Any], float]) -> list[Tensor] | None:
+        """Lay out a number of every student, or give None where it is zero for all present."""
+        present = self.layout.students
+        return self.lay(read) if any(read(self.specs[k]) for k in present) else None
+
+    def norms(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Give the Euclidean norm of what each student has in tensors that lie like the weights.
+
+        Returns
+        -------
+        list of Tensor, shapes (groups, places)
+            For each bucket; summed in float64.
+        """
+        views = self.layout.by_student(tensors)
+        squares = (sum(t.double().square().sum((2, 3)) for t in layers) for layers in views)
+        return [torch.as_tensor(total).sqrt() for total in squares]
+
+    def scale_(self, tensors: list[Tensor], factors: list[Tensor]) -> None:
+        """Multiply what each student has in tensors by a factor; they are laid out as `norms`."""
+        views = self.layout.by_student(tensors)
+        for factor, layers in zip(factors, views, strict=True):
+            for layer in layers:
+                layer.mul_(factor.to(layer.dtype)[:, :, None, None])
+
+    @cached_property
+    def seats(self) -> list[list[tuple[int, int, int, int]]]:
+        """For each bucket, (group, place, student, seed) of those present."""
+        return [
+            [
+                (group, place, int(student), self.seeds[int(self.layout.data[group])])
+                for (group, place), student in np.ndenumerate(bucket.slots)
+                if student != VACANT
+            ]
+            for bucket in self.layout.buckets
+        ]
+
+
+class Normals:
+    """Standard normals for every student, from a stream of its own, step after step.
+
+    They hang on the seed, the role and how many the student has drawn before, never on its seat:
+    they go on where they were when students move.
+
+    Parameters
+    ----------
+    role : str
+        What they are for; see `tsframe.streams.stream`.
+    *keys : int
+        Further indices.
+    """
+
+    def __init__(self, role: str, *keys: int) -> None:
+        self._role, self._keys = role, keys
+        self._streams: dict[int, np.random.Generator] = {}
+
+    def fill_(self, cohort: Cohort, tensors: list[Tensor]) -> None:
+        """Fill tensors that lie like the weights; vacant slots get zeros."""
+        views = cohort.layout.by_student(tensors)
+        for seats, layers in zip(cohort.seats, views, strict=True):
+            for layer in layers:
+                drawn = np.zeros(layer.shape, dtype=np.float32)
+                for group, place, student, seed in seats:
+                    if student not in self._streams:
+                        self._streams[student] = stream(seed, self._role, *self._keys)
+                    self._streams[student].standard_normal(
+                        dtype=np.float32, out=drawn[group, place]
+                    )
+                layer.copy_(torch.from_numpy(drawn))
