@@ -172,7 +172,7 @@ def test_a_sweep_over_real_data_is_stored_resumed_and_told_from_other_data(tmp_p
             lambda: replace(
                 trial(inputs=ArrayInputs(X, X[:, 0]), teacher=OwnLabels()), label_noise=0.1
             ),
-            "label_noise redraws classes, and a OwnLabels has none",
+            "label_noise must be 0 for a OwnLabels without classes",
         ),
     ],
 )

@@ -22,6 +22,7 @@ The rooms, each of which may import only what stands above it::
     inputs      x with a given covariance spectrum, in its eigenbasis or rotated
     arrays      real data: rows of an array as inputs, with labels of their own
     teachers    functions that label: a network, a linear map; drawn from a seed, then frozen
+    corruptions what randomization tests do to labeled inputs: shuffled, or Gaussian instead
     samples     the train and test arrays of one task, label noise included
     theory/     exact predictions: ridge, random features, ranks, kernels, dynamics, bounds
     students/   networks and stacks of them; linear students, random features, kernels

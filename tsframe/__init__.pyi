@@ -1,5 +1,10 @@
 from . import phases as phases, plots as plots, theory as theory
 from .arrays import ArrayInputs as ArrayInputs, OwnLabels as OwnLabels
+from .corruptions import (
+    MatchedGaussian as MatchedGaussian,
+    RANDOMIZATION_TESTS as RANDOMIZATION_TESTS,
+    ShuffledCoordinates as ShuffledCoordinates,
+)
 from .execution import CellFailed as CellFailed, run as run, Stopped as Stopped
 from .inputs import Gaussian as Gaussian
 from .measures.asking import Measure as Measure

@@ -109,6 +109,10 @@ class ArrayInputs:
         """Give the eigenvectors of the second moment as columns, the same for every seed."""
         return self._eigen[1]
 
+    def moments(self, seed: int) -> tuple[Floats, Floats]:
+        """Give mean and variance of every coordinate over all rows, shapes (dim,)."""
+        return self.x.mean(axis=0), self.x.var(axis=0)
+
     @cached_property
     def _eigen(self) -> tuple[Floats, Floats]:
         _, singular, vectors = np.linalg.svd(self.x, full_matrices=True)

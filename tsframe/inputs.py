@@ -38,6 +38,9 @@ class Inputs(Protocol):
     def basis(self, seed: int) -> NDArray[np.float64]:
         """Give its eigenvectors as columns, shape (dim, dim)."""
 
+    def moments(self, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Give mean and variance of every coordinate, shapes (dim,)."""
+
     def draw(self, n: int, seed: int, role: str) -> NDArray[np.float64]:
         """Draw a sample, shape (n, dim)."""
 
@@ -105,6 +108,21 @@ class Gaussian:
             spectrum; read-only.
         """
         return _rotation(self.dim, seed) if self.rotate else np.eye(self.dim)
+
+    def moments(self, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Give mean, zero, and variance of every coordinate.
+
+        Parameters
+        ----------
+        seed : int
+            Seed of the trial, >= 0.
+
+        Returns
+        -------
+        mean, variance : ndarray, shape (dim,)
+            Variance in the units of the eigenvalues, whose sum it has.
+        """
+        return np.zeros(self.dim), np.square(self.basis(seed)) @ self.eigenvalues
 
     def draw(self, n: int, seed: int, role: str) -> NDArray[np.float64]:
         """Draw a sample of inputs.

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tsframe.arrays import OwnLabels
+from tsframe.corruptions import Corruption
 from tsframe.inputs import Inputs
 from tsframe.streams import stream
 from tsframe.teachers import class_perplexity, LinearTeacher, Teacher
 
-__all__ = ["AnyTeacher", "Labels", "Samples", "draw_samples"]
+__all__ = ["AnyTeacher", "Labels", "Samples", "check_label_noise", "draw_samples"]
 
 AnyTeacher: TypeAlias = Teacher | LinearTeacher | OwnLabels
 Labels: TypeAlias = NDArray[np.int64] | NDArray[np.float64]  # of classes, or of numbers
@@ -29,13 +30,13 @@ class Samples:
     Attributes
     ----------
     x_train : ndarray, shape (n_train, dim)
-        Training inputs, float64.
+        Training inputs, float64; corrupted, if the task has a corruption.
     y_train : ndarray, shape (n_train,)
         Training labels with their noise: int64 classes 0..outputs-1, or float64 numbers.
     y_train_clean : ndarray, shape (n_train,)
-        The teacher's labels of the training inputs.
+        The teacher's labels of the training inputs, before any corruption.
     x_test : ndarray, shape (n_test, dim)
-        Test inputs, float64.
+        Test inputs, float64; corrupted like the training inputs.
     y_test : ndarray, shape (n_test,)
         The teacher's labels of the test inputs, never noisy.
     outputs : int
@@ -61,6 +62,7 @@ def draw_samples(
     n_test: int,
     label_noise: float,
     seed: int,
+    corruption: Corruption | None = None,
 ) -> Samples:
     """Draw the samples of one task.
 
@@ -82,6 +84,9 @@ def draw_samples(
         Must be 0 without classes; a `LinearTeacher` has a noise of its own.
     seed : int
         Seed of the trial, >= 0.
+    corruption : Corruption, optional
+        What is done to training and test inputs once they are labeled; see
+        `tsframe.corruptions`.
 
     Returns
     -------
@@ -101,20 +106,23 @@ def draw_samples(
     x_train = inputs.draw(n_train, seed, "train inputs")
     x_test = inputs.draw(n_test, seed, "test inputs")
     noise = stream(seed, "label noise")
-    if isinstance(teacher, LinearTeacher):
-        line = teacher.draw(inputs, seed)
-        y = line(x_train)
-        noisy = y + teacher.noise * noise.standard_normal(n_train)
-        return Samples(x_train, noisy, y, x_test, line(x_test), outputs=1, perplexity=math.nan)
+    clean: Labels
+    y_test: Labels
     if isinstance(teacher, OwnLabels):
         rows = teacher.check_inputs(inputs)
         clean = rows.labels(n_train, seed, "train inputs")
         y_test = rows.labels(n_test, seed, "test inputs")
-        if teacher.classes is None:
-            return Samples(x_train, clean, clean, x_test, y_test, outputs=1, perplexity=math.nan)
     else:
-        network = teacher.draw(inputs, seed)
-        clean, y_test = network(x_train), network(x_test)
+        drawn = teacher.draw(inputs, seed)
+        clean, y_test = drawn(x_train), drawn(x_test)
+    if corruption is not None:  # the labels stay those of what the inputs were
+        x_train = corruption(x_train, inputs, seed, "train inputs")
+        x_test = corruption(x_test, inputs, seed, "test inputs")
+    if teacher.classes is None:
+        y = clean
+        if isinstance(teacher, LinearTeacher):
+            y = clean + teacher.noise * noise.standard_normal(n_train)
+        return Samples(x_train, y, clean, x_test, y_test, outputs=1, perplexity=math.nan)
     classes = teacher.outputs
     chance, choice = noise.random((n_train, 2)).T
     uniform = (choice * classes).astype(np.int64)

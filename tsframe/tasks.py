@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Sequence
 from typing import Protocol
 
+from tsframe.corruptions import Corruption
 from tsframe.inputs import Inputs
 from tsframe.samples import AnyTeacher, draw_samples, Samples
 from tsframe.training.losses import Objective
@@ -28,6 +29,8 @@ class Task(Protocol):
     @property
     def label_noise(self) -> float: ...  # noqa: D102
     @property
+    def corruption(self) -> Corruption | None: ...  # noqa: D102
+    @property
     def seed(self) -> int: ...  # noqa: D102
 
 
@@ -38,6 +41,12 @@ def draw_tasks(tasks: Sequence[Task]) -> list[Samples]:
     for key, task in sorted(zip(keys, tasks, strict=True), key=lambda pair: pair[1].seed):
         if key not in drawn:  # seed by seed, for samples of one seed begin with the same normals
             drawn[key] = draw_samples(
-                task.inputs, task.teacher, task.n_train, task.n_test, task.label_noise, task.seed
+                task.inputs,
+                task.teacher,
+                task.n_train,
+                task.n_test,
+                task.label_noise,
+                task.seed,
+                task.corruption,
             )
     return [drawn[key] for key in keys]

@@ -14,9 +14,11 @@ import xarray as xr
 from tsframe.arrays import ArrayInputs, check_rows, OwnLabels
 from tsframe.batch import MEASURES, MEASURES_OF_CLASSES, MEASURES_OVER_STEPS, PRECISIONS
 from tsframe.checks import later, repr_of
+from tsframe.corruptions import check_corruption, Corruption
 from tsframe.inputs import Gaussian, whole
 from tsframe.measures.asking import check_asked, declare, Measure
 from tsframe.measures.learned import StudentShape
+from tsframe.samples import check_label_noise
 from tsframe.solving.cost import work, working_set
 from tsframe.solving.exact import check_solvable, EXACT_MEASURES, ExactTask, Solvable
 from tsframe.students.kernel import Kernel
@@ -54,8 +56,10 @@ class Trial:
         Sizes of the two samples, >= 1.
     label_noise : float
         Probability that a training label is replaced by a uniformly random class (which may be the
-        right one). Test labels are never noisy: test_error is measured against the teacher and 0 is
-        optimal.
+        right one); at 1 all are random. Test labels are never noisy: test_error is measured against
+        the teacher and 0 is optimal.
+    corruption : ShuffledCoordinates, MatchedGaussian or None
+        What is done to training and test inputs once they are labeled.
     loss : str or None
         ``"cross_entropy"`` or ``"mse"``; None takes cross-entropy for classes and mse for
         regression, and always mse for `Ridge`.
@@ -91,6 +95,7 @@ class Trial:
     curve_steps: tuple[int, ...] = ()
     seed: int = 0
     precision: str | None = None
+    corruption: Corruption | None = later(None)
     measures: Sequence[Measure] = later(())
     measure_steps: Sequence[int] = later(())
 
@@ -107,17 +112,9 @@ class Trial:
                 raise TypeError(f"{name} must be {known}; got {getattr(self, name)!r}.")
         for name, low in (("n_train", 1), ("n_test", 1), ("seed", 0)):
             object.__setattr__(self, name, whole(name, getattr(self, name), low))
-        if not 0.0 <= self.label_noise <= 1.0:
-            raise ValueError(
-                "label_noise must lie in [0, 1] (probability that a training label is redrawn); "
-                f"got label_noise={self.label_noise!r}."
-            )
+        check_label_noise(self.label_noise, self.teacher)
         object.__setattr__(self, "label_noise", float(self.label_noise))
-        if self.label_noise and self.teacher.classes is None:
-            raise ValueError(
-                f"label_noise redraws classes, and a {type(self.teacher).__name__} has none; got "
-                f"label_noise={self.label_noise}. Use LinearTeacher(noise=...) instead."
-            )
+        check_corruption(self.corruption)
         if isinstance(self.teacher, LinearTeacher):
             self.teacher.check_dim(self.inputs.dim)
         check_rows(self.inputs, self.teacher, self.n_train, self.n_test)
@@ -172,7 +169,7 @@ class Trial:
     @property
     def sharing_key(self) -> Hashable:
         """What decides the inputs: trials with equal keys share one wide first layer."""
-        return (self.inputs, self.n_train, self.n_test, self.seed)
+        return (self.inputs, self.corruption, self.n_train, self.n_test, self.seed)
 
     @property
     def exact(self) -> bool:
