@@ -20,10 +20,13 @@ class Activation:
         Write phi(z) into `out`.
     pullback_ : callable (gradient, value, z)
         Turn z, in place, into gradient * phi'(z); `value` is phi(z).
+    curvature : callable (value, z)
+        Give phi''(z), a new tensor; at the kink of a ReLU it is 0.
     """
 
     value: Callable[[Tensor, Tensor], object]
     pullback_: Callable[[Tensor, Tensor, Tensor], object]
+    curvature: Callable[[Tensor, Tensor], Tensor]
 
 
 def _sigmoid(z: Tensor, out: Tensor) -> None:
@@ -43,15 +46,26 @@ ACTIVATIONS: dict[str, Activation] = {
     "relu": Activation(
         lambda z, out: torch.clamp_min(z, 0.0, out=out),
         lambda g, v, z: _aten.threshold_backward.grad_input(g, z, 0.0, grad_input=z),
+        lambda v, z: torch.zeros_like(z),
     ),
     "tanh": Activation(
         lambda z, out: torch.tanh(z, out=out),
         lambda g, v, z: _aten.tanh_backward.grad_input(g, v, grad_input=z),
+        lambda v, z: -2.0 * v * (1.0 - v * v),
     ),
     "sigmoid": Activation(
         _sigmoid,
         lambda g, v, z: _aten.sigmoid_backward.grad_input(g, v, grad_input=z),
+        lambda v, z: v * (1.0 - v) * (1.0 - 2.0 * v),
     ),
-    "erf": Activation(lambda z, out: torch.erf(z, out=out), _erf_pullback),
-    "identity": Activation(lambda z, out: out.copy_(z), lambda g, v, z: z.copy_(g)),
+    "erf": Activation(
+        lambda z, out: torch.erf(z, out=out),
+        _erf_pullback,
+        lambda v, z: torch.exp(-z * z) * z * (-4.0 / math.sqrt(math.pi)),
+    ),
+    "identity": Activation(
+        lambda z, out: out.copy_(z),
+        lambda g, v, z: z.copy_(g),
+        lambda v, z: torch.zeros_like(z),
+    ),
 }

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["Route", "product_route"]
+__all__ = ["Route", "product_route", "slotwise_product"]
 
 ACCURACY = 1e-6  # relative error of a float32 product against float64; reduced precision gives 2e-3
 
@@ -117,3 +117,20 @@ def onednn_is_accurate() -> bool:
         ]
         _accurate = torch.backends.mkldnn.is_available() and all(e < ACCURACY for e in errors)
     return _accurate
+
+
+def slotwise_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Multiply matrices in pairs, in float64: on the CPU a slot has the same bits in any batch.
+
+    Parameters
+    ----------
+    left, right : Tensor, shapes (slots, a, b) and (slots, b, c)
+        float64. A batch of one, which might take another kernel, is computed as two.
+
+    Returns
+    -------
+    Tensor, shape (slots, a, c)
+    """
+    if len(left) >= BLAS.min_slots or left.is_cuda:
+        return torch.bmm(left, right)
+    return torch.bmm(left.expand(2, -1, -1), right.expand(2, -1, -1))[: len(left)]
