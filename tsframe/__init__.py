@@ -25,7 +25,7 @@ The rooms, each of which may import only what stands above it::
     corruptions what randomization tests do to labeled inputs: shuffled, or Gaussian instead
     samples     the train and test arrays of one task, label noise included
     theory/     exact predictions: ridge, random features, ranks, kernels, dynamics, bounds
-    students/   networks and stacks of them; linear students, random features, kernels
+    students/   networks, stacks of them, one built to memorize; linear, random features, kernels
     training/   the batched engine: backward pass, optimizers, stopping rules, routes of products
     tasks       what both ways to find students need of a trial, and its samples
     measures/   errors and norms of a stack of students; measures that a trial may ask for

@@ -36,6 +36,7 @@ from .students.kernel import (
     RBF as RBF,
 )
 from .students.linear import Linear as Linear
+from .students.memorizer import memorize as memorize, Memorizer as Memorizer
 from .students.mlp import MLP as MLP
 from .students.random_features import RandomFeatures as RandomFeatures
 from .sweep import Sweep as Sweep
