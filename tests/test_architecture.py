@@ -23,9 +23,9 @@ SCIENCE = (
     "corruptions samples theory students training tasks measures batch solving together trial"
 ).split()
 SWEEP = (
-    "axes selection chunks disk ledger merging provenance contract sweep spec layout growth store "
-    "rows opening findings verification packing watching plan workers repairing standing execution "
-    "phases plots"
+    "axes selection chunks disk ledger merging provenance contract sweep spec forms layout growth "
+    "store rows opening findings verification packing watching plan workers repairing standing "
+    "execution phases plots"
 ).split()  # imports nothing of the science half
 FRONT = ["commands", "refining", "upkeep", "cli"]
 ORDER = [*SCIENCE, *SWEEP, *FRONT]

@@ -7,10 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
+from zarr.core.codec_pipeline import BatchedCodecPipeline
+from zarr.registry import register_pipeline
 
-from tests.faults.truth import CHUNK, finished, toy
+from tests.faults.truth import CHUNK, finished, toy, untrue
 from tsframe.execution import run
-from tsframe.layout import FORMAT
+from tsframe.forms import FORMAT
+from tsframe.layout import warn_of
 from tsframe.opening import open_store
 from tsframe.provenance import require
 from tsframe.store import Store
@@ -93,6 +97,27 @@ def test_consolidated_metadata_of_somebody_else_is_not_read(path: Path) -> None:
     assert finished(path, toy())
     run(toy(), path, n_jobs=1)
     assert finished(path, toy())
+
+
+class Lossy(BatchedCodecPipeline):
+    """A pipeline of codecs that somebody else wrote."""
+
+    async def write(self, *args: Any, **kwargs: Any) -> None:
+        raise AssertionError("this one must not be used")
+
+
+def test_a_pipeline_of_codecs_that_the_user_configured_is_not_used_and_this_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    register_pipeline(Lossy)
+    warn_of.cache_clear()
+    with zarr.config.set({"codec_pipeline.path": f"{__name__}.Lossy"}):
+        with pytest.raises(AssertionError, match="must not be used"):
+            zarr.create_array(tmp_path / "a", shape=2, dtype="f8")[:] = 1
+        run(toy(), tmp_path / "s.zarr", n_jobs=1, chunk=CHUNK)
+        run(toy().over(slope=[0.5]), tmp_path / "s.zarr", n_jobs=1)
+        assert untrue(tmp_path / "s.zarr", toy()) == []
+    assert caplog.text.count("Lossy, which stores do without") == 1
 
 
 class Disk:

@@ -1,13 +1,15 @@
 import pickle
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.toy import Locked, Named, Odd, Square
+from tests.toy import Laden, Locked, Named, Odd, Ragged, Square
 from tsframe.axes import axis_values
 from tsframe.chunks import Grid
+from tsframe.ledger import State
 from tsframe.sweep import Sweep
 
 
@@ -82,6 +84,10 @@ BAD_AXES: dict[str, tuple[Any, str]] = {
     "nul": (["b", "a\0"], r"axis 'slope': 'a\x00' at position 1 holds NUL"),
     "surrogate": (["\ud800"], "holds a surrogate"),
     "long string": (["x" * 256], "has more than 255 bytes"),
+    "decimal": ([Decimal("0.1")], "axis 'slope': Decimal('0.1') at position 0; an axis holds all"),
+    "enum": ([State.DONE], "axis 'slope': <State.DONE: 1> at position 0; an axis holds all floats"),
+    "more than double": (np.array([0.1], "longdouble"), "at position 0; an axis holds all floats"),
+    "same up to form": (["\u00e9", "e\u0301"], "stands at positions 0 and 1 (there as '\u00e9')"),
     "same up to case": (["relu", "ReLU"], "'ReLU' stands at positions 0 and 1 (there as 'relu')"),
 }
 
@@ -100,7 +106,9 @@ def test_seeds_are_integers_from_zero(seeds: Any) -> None:
         Sweep(lambda seed: Square(0.0), seed=seeds)
 
 
-@pytest.mark.parametrize("name", ["ledger", "error", "state", "student", "_slope", "x" * 101])
+@pytest.mark.parametrize(
+    "name", ["ledger", "error", "state", "student", "_slope", "x" * 101, "", "a.b", "class", "a b"]
+)
 def test_an_axis_has_a_name_of_its_own(name: str) -> None:
     with pytest.raises(ValueError, match=f"axis '{name}'"):
         axis_values(name, [1])
@@ -177,6 +185,14 @@ BAD_TRIALS: dict[str, tuple[Callable[[float], Any], str]] = {
         ),
         "measures 'curve' and 'margins' give 'step' lengths 1 and 2",
     ),
+    "same up to case": (
+        lambda slope: Named(slope, declared=(("loss", ()), ("Loss", ()))),
+        "'loss' and 'Loss' differ in case only",
+    ),
+    "axis up to case": (
+        lambda slope: Named(slope, declared=(("Slope", ()),)),
+        "'slope' and 'Slope' differ in case only",
+    ),
     "lock": (lambda slope: Locked(slope), "trial of cell (slope=0.1) cannot be sent to workers"),
 }
 
@@ -187,6 +203,35 @@ def test_a_bad_trial_is_refused_while_planning(case: str) -> None:
     with pytest.raises((ValueError, TypeError)) as caught:
         Sweep(function, slope=[0.1, 0.2]).trials()
     assert sentence in str(caught.value)
+
+
+def test_a_heavy_trial_is_named_with_what_it_weighs(caplog: pytest.LogCaptureFixture) -> None:
+    def trial(seed: int, size: int) -> Named:
+        return Named(seed, declared=(("square", ()),), folder="x" * size)
+
+    Sweep(trial, seed=[1], size=[9_900_000]).trials()
+    assert not caplog.text
+    Sweep(trial, seed=[1], size=[1, 25_000_000]).trials()
+    assert "the trial of cell (seed=1, size=25000000) takes 25 MB to send to a work" in caplog.text
+
+
+def test_arrays_that_a_trial_holds_are_weighed_without_a_copy(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    data = np.zeros(2_000_000)
+    Sweep(lambda seed: Laden(seed, load=data), seed=[0, 1]).trials()
+    assert "the trial of cell (seed=0) takes 16 MB to send to a worker" in caplog.text
+
+
+@pytest.mark.parametrize(("short", "warned"), [(5, False), (6, True)])
+def test_vectors_that_are_mostly_padding_are_named(
+    caplog: pytest.LogCaptureFixture, short: int, warned: bool
+) -> None:
+    # one vector of 100 numbers and some of 10: 6 x 100 are 4 times 150, 7 x 100 more than 4 x 160
+    Sweep(lambda seed: Ragged(1.0, width=10 if seed else 100), seed=range(short + 1)).trials()
+    text = "'spectrum' has 10 to 100 numbers a cell; padded to the longest it takes 4 times as many"
+    assert (text in caplog.text) == warned
+    assert "square" not in caplog.text
 
 
 def test_too_many_cells_are_refused_before_any_trial_is_built() -> None:

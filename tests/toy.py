@@ -159,3 +159,10 @@ class Locked(Square):
     """A square that holds a lock, which no process can send."""
 
     lock: Any = field(default_factory=threading.Lock)
+
+
+@dataclass(frozen=True)
+class Laden(Square):
+    """A square that carries an array along."""
+
+    load: Any = None

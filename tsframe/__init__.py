@@ -44,6 +44,7 @@ The rooms, each of which may import only what stands above it::
     contract    what a sweep asks of its trials
     sweep       Sweep: a function and its labeled domain
     spec        what a store remembers of its sweep, and how another one fits into it
+    forms       what a store is like: its attributes and the form of each array, in plain JSON
     layout      what a store is on disk (imports zarr)
     growth      more values on any axis, more measures; what is there stays to the bit
     store       the zarr store of a sweep: created whole, committed chunk by chunk

@@ -4,8 +4,10 @@ A trial knows its cost, its measures and how a list of its kind is trained toget
 is known to the sweep half.
 """
 
+import logging
 import math
 import pickle
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -15,6 +17,9 @@ from tsframe.axes import check_name, describe, Value
 
 __all__ = ["Measures", "TrialLike", "check_trials", "told", "vector_lengths"]
 
+LOG = logging.getLogger("tsframe")
+HEAVY = 10e6  # bytes of a trial that are worth a word
+PADDED = 4.0  # stored numbers for each that is measured that are worth a word
 Measures: TypeAlias = dict[str, dict[str, tuple[float, ...]]]
 
 
@@ -98,11 +103,13 @@ def check_trials(trials: Sequence[Any], grid: Domain) -> tuple[Measures, list[st
                     "one kind of trial."
                 )
     kinds: dict[str, tuple[int, Measures]] = {}  # trials ask for few sets of measures
-    seen: Any = None
+    counts: Counter[str] = Counter()
+    seen, kind = None, ""
     for number, trial in enumerate(trials):
         if trial.declared != seen:
-            seen = trial.declared
-            kinds.setdefault(repr(seen), (number, plain_measures(seen)))
+            seen, kind = trial.declared, repr(trial.declared)
+            kinds.setdefault(kind, (number, plain_measures(seen)))
+        counts[kind] += 1
         if not (math.isfinite(trial.flops) and trial.flops > 0):
             raise ValueError(
                 f"the trial of cell {describe(grid.cell(number))} gives flops={trial.flops!r}; "
@@ -121,8 +128,17 @@ def check_trials(trials: Sequence[Any], grid: Domain) -> tuple[Measures, list[st
                 "it at the same steps; only the end of a vector may be missing."
             )
     check_measures(grid.axes, measures)
-    for number in grid.corners():
-        check_picklable(grid.cell(number), trials[number])
+    warn_of_padding([(counts[kind], own) for kind, (_, own) in kinds.items()], measures)
+    sizes = {number: weight(grid.cell(number), trials[number]) for number in grid.corners()}
+    heaviest = max(sizes, key=sizes.__getitem__)
+    if sizes[heaviest] > HEAVY:
+        LOG.warning(
+            "the trial of cell %s takes %.0f MB to send to a worker, and each chunk at least as "
+            "much; from %.0f MB on that is felt. Use less data, or larger chunks",
+            describe(grid.cell(heaviest)),
+            sizes[heaviest] / 1e6,
+            HEAVY / 1e6,
+        )
     names = [{*own, *vector_lengths(own)} for _, own in declared]
     return measures, [name for name in measures if not all(name in own for own in names)]
 
@@ -186,6 +202,14 @@ def check_measures(axes: Mapping[str, Any], measures: Measures) -> None:
     if not measures:
         raise ValueError("the trials declare no measures; there would be nothing to store.")
     inner: dict[str, tuple[str, tuple[float, ...]]] = {}
+    folded: dict[str, str] = {}
+    for name in (*axes, *measures, *(dim for dims in measures.values() for dim in dims)):
+        other = folded.setdefault(name.casefold(), name)
+        if other != name:
+            raise ValueError(
+                f"'{other}' and '{name}' differ in case only, and many file systems would take "
+                "them for one; rename one."
+            )
     for name, dims in measures.items():
         check_name("measure", name)
         if name in axes:
@@ -205,14 +229,51 @@ def check_measures(axes: Mapping[str, Any], measures: Measures) -> None:
                 )
 
 
-def check_picklable(cell: Mapping[str, Value], trial: Any) -> None:
-    """Refuse a trial that holds what no process can send: locks, files, generators."""
+def warn_of_padding(kinds: Sequence[tuple[int, Measures]], whole: Measures) -> None:
+    """Warn of vectors of which most is padding.
+
+    Parameters
+    ----------
+    kinds : sequence of (int, measures)
+        How many trials declare which measures.
+    whole : measures
+        Those of all together.
+    """
+    for name, dims in whole.items():
+        owners = [(count, own[name]) for count, own in kinds if name in own]
+        longest = math.prod(len(values) for values in dims.values())
+        sizes = [math.prod(len(values) for values in inner.values()) for _, inner in owners]
+        numbers = sum(n * size for (n, _), size in zip(owners, sizes, strict=True))
+        stored = longest * sum(n for n, _ in owners)
+        if stored > PADDED * numbers > 0:
+            LOG.warning(
+                "'%s' has %d to %d numbers a cell; padded to the longest it takes %.0f times as "
+                "many as are measured. Give each length a measure or a sweep of its own",
+                name,
+                min(sizes),
+                max(sizes),
+                stored / numbers,
+            )
+
+
+def weight(cell: Mapping[str, Value], trial: Any) -> int:
+    """Give the bytes of a trial on its way; refuse what no process can send: locks, files.
+
+    Raises
+    ------
+    TypeError
+        If it holds such a thing.
+    """
+    large: list[int] = []  # arrays, which are not copied to be counted
     try:
-        pickle.dumps(trial)
+        small = pickle.dumps(
+            trial, protocol=5, buffer_callback=lambda buffer: large.append(buffer.raw().nbytes)
+        )
     except TypeError as error:
         raise TypeError(
             f"the trial of cell {describe(cell)} cannot be sent to workers: {error}; "
             "let it hold plain values only."
         ) from error
     except (pickle.PicklingError, AttributeError):
-        return  # a class or function without an importable name: joblib sends those by value
+        return 0  # a class or function without an importable name: joblib sends those by value
+    return len(small) + sum(large)

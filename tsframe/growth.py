@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tsframe.layout import enlarge, root_facts
+from tsframe.forms import root_facts
+from tsframe.layout import enlarge
 from tsframe.provenance import facts, Runs, stamp
 from tsframe.spec import Fit, fit, spec_of
 from tsframe.sweep import Sweep

@@ -6,13 +6,12 @@ enlarged here and never shrunk: no chunk is ever moved or deleted. But for `pack
 only file that imports zarr.
 """
 
+import contextlib
+import functools
 import json
-import math
-import os
+import logging
 import tempfile
-import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -24,24 +23,16 @@ from zarr.errors import ContainsArrayError
 from zarr.storage import MemoryStore
 
 from tsframe.axes import Value
-from tsframe.ledger import ENTRIES
+from tsframe.forms import attributes, coordinates, differences, Form, FORMAT, forms, metadata, Spec
 from tsframe.provenance import require
 
 __all__ = [
-    "FORMAT",
     "Array",
-    "Form",
-    "coordinates",
     "enlarge",
     "faults",
-    "forms",
-    "metadata",
     "open_arrays",
     "read_coordinate",
     "rebuild",
-    "rebuild_root",
-    "root_facts",
-    "root_mark",
     "write_empty",
 ]
 
@@ -52,61 +43,39 @@ for package, lowest, reason in (
 ):
     require(package, lowest, reason)
 
-FORMAT = 1
-COORDINATES = 1024  # values in a chunk of a coordinate, or all it has at creation
-
+LOG = logging.getLogger("tsframe")
+PIPELINE = "zarr.core.codec_pipeline.BatchedCodecPipeline"  # zarr's own
 Array: TypeAlias = "zarr.Array[Any]"
-Spec: TypeAlias = Mapping[str, Any]
 
 
-def root_facts(path: Path) -> dict[str, Any]:
-    """Read the attributes of a store, or say why there are none.
-
-    Raises
-    ------
-    FileNotFoundError
-        If nothing stands there.
-    ValueError
-        If what stands there is no store that this version reads.
-    """
-    if not path.exists():
-        raise FileNotFoundError(f"there is no store at {path}; tsframe run makes one.")
-    if path.is_file():
-        raise ValueError(f"{path} is a file; a store is a folder, e.g. stores/NAME.zarr.")
-    root = path / "zarr.json"
-    if not root.exists():
-        old = (path / ".zgroup").exists() or (path / ".zarray").exists()
-        kind = "zarr of format 2" if old else "a folder without zarr.json"
-        raise ValueError(f"{path} is {kind}, not a store of tsframe; choose another path.")
-    try:
-        facts = dict(json.loads(root.read_text())["attributes"])
-    except (ValueError, KeyError, TypeError):
-        size = root.stat().st_size
-        raise ValueError(
-            f"{root} is not JSON of a zarr group ({size} bytes); tsframe repair rebuilds it."
-        ) from None
-    if "tsframe_format" not in facts:
-        raise ValueError(f"{path} is a zarr group without tsframe_format; open it with xarray.")
-    if facts["tsframe_format"] > FORMAT:
-        raise ValueError(
-            f"{path} has format {facts['tsframe_format']}; this tsframe reads <= {FORMAT}: upgrade."
-        )
-    return facts
+@functools.cache
+def warn_of(pipeline: str) -> None:
+    """Say once that a pipeline of codecs that the user has configured is not used."""
+    LOG.warning(
+        "zarr is configured to encode by %s, which stores do without: others than zarr's own have "
+        "lost data",
+        pipeline,
+    )
 
 
-def root_mark(path: Path) -> tuple[int, int, int]:
-    """Give what changes whenever the attributes of a store are written; zeros if there are none."""
-    try:
-        facts = os.stat(path / "zarr.json")
-    except OSError:
-        return 0, 0, 0
-    return facts.st_ino, facts.st_mtime_ns, facts.st_size
+@contextlib.contextmanager
+def own_pipeline() -> Iterator[None]:
+    """Let arrays that are made or opened meanwhile encode by zarr's own pipeline."""
+    chosen = zarr.config.get("codec_pipeline.path")
+    if chosen == PIPELINE:
+        yield
+        return
+    warn_of(chosen)
+    with zarr.config.set({"codec_pipeline.path": PIPELINE}):
+        yield
 
 
+@own_pipeline()
 def open_arrays(path: Path, facts: Mapping[str, Any], write: bool) -> dict[str, Array]:
     """Open the measures, the ledger and the errors of a store, or say what is wrong with one.
 
-    An array may be larger than the attributes say: then the store is being grown.
+    An array may be larger than the attributes say: then the store is being grown. Whole chunks are
+    written also when they hold nothing but the fill value; of errors such chunks go away.
 
     Raises
     ------
@@ -133,7 +102,8 @@ def open_arrays(path: Path, facts: Mapping[str, Any], write: bool) -> dict[str, 
                 f"{path}: the array '{name}' has shape {array.shape}, smaller than the axes "
                 f"{shape}; tsframe repair rebuilds its zarr.json."
             )
-        arrays[name] = array
+        # with_config takes the pipeline of this moment along
+        arrays[name] = array.with_config({"write_empty_chunks": name != "error"})
     return arrays
 
 
@@ -177,6 +147,7 @@ def enlarge(path: Path, spec: Spec, since: Mapping[str, int]) -> None:
     furnish(group, spec, since, ledger.chunks[:-1])
 
 
+@own_pipeline()
 def furnish(group: zarr.Group, spec: Spec, since: Mapping[str, int], chunk: Sequence[int]) -> None:
     """Make or enlarge every array of a store, then write its attributes."""
     values = coordinates(spec)
@@ -193,75 +164,6 @@ def furnish(group: zarr.Group, spec: Spec, since: Mapping[str, int], chunk: Sequ
     known: Any = now.attrs.get("spec_version", 0)
     if known < spec["version"]:  # else another process was faster
         now.update_attributes(attributes(spec))
-
-
-def attributes(spec: Spec) -> dict[str, Any]:
-    """Give the attributes of a store that come from its spec."""
-    return {
-        "spec": {"axes": spec["axes"], "measures": spec["measures"]},
-        "spec_version": spec["version"],
-        "spec_sha256": spec["fingerprint"],
-    }
-
-
-def coordinates(spec: Spec) -> dict[str, Sequence[Value]]:
-    """Give the values of every dim: the axes, the inner dims, the entries of the ledger."""
-    inner = {dim: values for dims in spec["measures"].values() for dim, values in dims.items()}
-    return {**spec["axes"], **inner, "entry": ENTRIES}
-
-
-@dataclass(frozen=True)
-class Form:
-    """What one array of a store is like.
-
-    Parameters
-    ----------
-    shape, chunk : tuple of int
-        Its lengths, and those of a whole chunk.
-    dtype : str
-        As zarr names it.
-    empty : object
-        Its fill value.
-    dims : tuple of str
-        Their names.
-    attributes : dict
-        What else it says of itself.
-    """
-
-    shape: tuple[int, ...]
-    chunk: tuple[int, ...]
-    dtype: str
-    empty: Any
-    dims: tuple[str, ...]
-    attributes: Mapping[str, Any]
-
-
-def forms(spec: Spec, since: Mapping[str, int], chunk: Sequence[int]) -> dict[str, Form]:
-    """Give the form of every array of a store, in the order in which they are written."""
-    axes = tuple(spec["axes"])
-    shape = tuple(len(values) for values in spec["axes"].values())
-    found = {}
-    for dim, values in coordinates(spec).items():
-        kind = type(values[0])
-        dtype = {float: "float64", int: "int64", bool: "int64", str: "string"}[kind]
-        marks = {"dtype": "bool"} if kind is bool else {}  # xarray gives back booleans
-        length = (max(len(values), COORDINATES),)
-        empty = "" if kind is str else 0
-        found[dim] = Form((len(values),), length, dtype, empty, (dim,), marks)
-    lengths = {
-        name: {dim: len(values) for dim, values in dims.items()}
-        for name, dims in spec["measures"].items()
-    }
-    for name, inner in {**lengths, "error": {}, "ledger": {"entry": len(ENTRIES)}}.items():
-        found[name] = Form(
-            (*shape, *inner.values()),
-            (*chunk, *inner.values()),
-            "string" if name == "error" else "float64",
-            {"error": "", "ledger": 0.0}.get(name, math.nan),
-            (*axes, *inner),
-            {"since_run": since.get(name, 1)} if name in lengths else {},
-        )
-    return found
 
 
 def create(group: zarr.Group, name: str, form: Form) -> Array:
@@ -328,31 +230,6 @@ def faults(path: Path, name: str, form: Form) -> list[str]:
     return differences(facts, due)
 
 
-def differences(there: Any, due: Any, where: str = "") -> list[str]:
-    """Say where JSON differs from what is due; keys that only one version of zarr writes may."""
-    if isinstance(there, dict) and isinstance(due, dict):
-        both = [key for key in due if key in there]
-        found = [
-            text for key in both for text in differences(there[key], due[key], f"{where} {key}")
-        ]
-        lacks, has = sorted(set(due) - set(there)), sorted(set(there) - set(due))
-        return found + ([f"{where[1:]} has {has}, not {lacks}"] if lacks and has else [])
-    if isinstance(there, list) and isinstance(due, list) and len(there) == len(due):
-        pairs = zip(there, due, strict=True)
-        return [text for one, other in pairs for text in differences(one, other, where)]
-    same = type(there) is type(due) and there == due
-    return [] if same else [f"{where[1:]} is {there!r}, not {due!r}"]
-
-
-def metadata(path: Path, name: str) -> dict[str, Any]:
-    """Read the zarr.json of an array; empty if there is none that is JSON of an array."""
-    try:
-        facts = json.loads((path / name / "zarr.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return facts if isinstance(facts, dict) and facts.get("node_type") == "array" else {}
-
-
 def read_coordinate(path: Path, name: str) -> list[Value]:
     """Read the values of one dim, as plain Python values."""
     array = zarr.open_array(path / name, mode="r")
@@ -381,12 +258,3 @@ def rebuild(path: Path, name: str, form: Form, values: Sequence[Value] | None) -
         (path / name).mkdir(exist_ok=True)
         for file in sorted((Path(draft) / name).iterdir()):  # c.0 comes before zarr.json
             file.replace(path / name / file.name)
-
-
-def rebuild_root(path: Path, name: str, spec: Spec) -> None:
-    """Write the attributes of a store anew, and nothing but these."""
-    facts = {"tsframe_format": FORMAT, "name": name, **attributes(spec)}
-    text = json.dumps({"attributes": facts, "zarr_format": 3, "node_type": "group"}, indent=2)
-    draft = path / "runs" / f".zarr.json.{uuid.uuid4().hex}"
-    draft.write_text(text)
-    draft.replace(path / "zarr.json")

@@ -13,8 +13,9 @@ from typing import TypeAlias
 import numpy as np
 
 from tsframe.findings import Finding
+from tsframe.forms import coordinates, rebuild_root, root_facts
 from tsframe.growth import finish, recall
-from tsframe.layout import coordinates, rebuild, rebuild_root, root_facts
+from tsframe.layout import rebuild
 from tsframe.merging import Rows
 from tsframe.provenance import Runs
 from tsframe.store import Store

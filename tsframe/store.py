@@ -24,8 +24,9 @@ import numpy.typing as npt
 from tsframe.axes import describe, Value
 from tsframe.chunks import Grid, lengths
 from tsframe.disk import check_room, FULL, stubborn
+from tsframe.forms import root_facts, root_mark
 from tsframe.growth import finish, intent, recall
-from tsframe.layout import Array as Stored, open_arrays, root_facts, root_mark, write_empty
+from tsframe.layout import Array as Stored, open_arrays, write_empty
 from tsframe.ledger import Array, ENTRIES, pending, settled, State, vouched
 from tsframe.merging import merge, Rows
 from tsframe.provenance import Runs, stamp
@@ -276,7 +277,7 @@ class Store:
 
     def write(self, name: str, block: tuple[slice, ...], values: Array) -> None:
         """Write one whole chunk, also when it holds nothing but the fill value."""
-        self.arrays[name].with_config({"write_empty_chunks": True})[block] = values
+        self.arrays[name][block] = values
 
     def write_errors(
         self, block: tuple[slice, ...], places: npt.NDArray[np.intp], errors: Sequence[str]

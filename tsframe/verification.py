@@ -14,16 +14,9 @@ import numpy as np
 
 from tsframe.axes import describe
 from tsframe.findings import Finding, LEVELS, Report
+from tsframe.forms import coordinates, Form, forms, metadata, root_facts
 from tsframe.growth import intent, recall, since_of
-from tsframe.layout import (
-    coordinates,
-    faults,
-    Form,
-    forms,
-    metadata,
-    read_coordinate,
-    root_facts,
-)
+from tsframe.layout import faults, read_coordinate
 from tsframe.ledger import Array, ENTRIES, sha256_of, State, vouched
 from tsframe.opening import open_store, packed
 from tsframe.provenance import Runs

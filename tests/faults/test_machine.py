@@ -1,5 +1,6 @@
 """Anything in any order: a machine drives a store, and a dictionary says what must be in it."""
 
+import os
 import shutil
 import tempfile
 import time
@@ -36,7 +37,7 @@ from tsframe.sweep import Sweep
 from tsframe.verification import verify
 
 SLOPES = (0.3, 0.1, 0.2, 0.7, 0.05, 0.15)
-MINUTES = 10.0  # of the random form
+MINUTES = float(os.environ.get("CHAOS_MINUTES", "10"))
 
 Cell = tuple[Value, ...]
 
@@ -205,7 +206,7 @@ def test_whatever_happens_a_store_tells_the_truth() -> None:
 
 
 @pytest.mark.chaos
-def test_whatever_happens_for_ten_minutes_a_store_tells_the_truth() -> None:
+def test_whatever_happens_for_minutes_a_store_tells_the_truth() -> None:
     end = time.monotonic() + 60 * MINUTES
     while time.monotonic() < end:
         long = settings(max_examples=20, stateful_step_count=40, **LIMITS)
