@@ -28,7 +28,7 @@ The rooms, each of which may import only what stands above it::
     students/   networks, stacks of them, one built to memorize; linear, random features, kernels
     training/   the batched engine: backward pass, optimizers, stopping rules, routes of products
     tasks       what both ways to find students need of a trial, and its samples
-    measures/   errors and norms of a stack of students; measures that a trial may ask for
+    measures/   errors, norms and curvature of a stack; measures that a trial may ask for
     batch       draw, seat, train and measure the students of one stack
     solving/    students that are solved exactly: least norm, ridge, kernel ridge
     together    one engine call for trials of any kind, split into jobs

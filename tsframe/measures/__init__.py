@@ -1,1 +1,1 @@
-"""Pure functions of a stack of students: errors, losses, norms."""
+"""Pure functions of a stack of students: errors, losses, norms, derivatives and their products."""
