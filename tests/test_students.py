@@ -4,7 +4,7 @@ import torch
 
 from tsframe.streams import stream
 from tsframe.students.activations import ACTIVATIONS
-from tsframe.students.initializations import Glorot2010, He2015, LeCun1998, TorchDefault
+from tsframe.students.initializations import Glorot2010, He2015, Jacot2018, LeCun1998, TorchDefault
 from tsframe.students.layout import Layout, VACANT
 from tsframe.students.mlp import MLP
 from tsframe.students.stack import copy_students, Stack
@@ -16,6 +16,7 @@ LAWS = {
     He2015(): lambda i, o: 2 / i,
     Glorot2010(): lambda i, o: 2 / (i + o),
     TorchDefault(): lambda i, o: 1 / (3 * i),
+    Jacot2018(weight_variance=1.5): lambda i, o: 1.5 / i,
 }
 SHAPES = [(5, 1), (5, 1), (3, 2), (7, 3), (4, 0), (5, 1), (3, 2), (1, 1)]
 DATA = [0, 0, 0, 1, 1, 1, 1, 2]

@@ -25,6 +25,7 @@ from .standing import status as status
 from .students.initializations import (
     Glorot2010 as Glorot2010,
     He2015 as He2015,
+    Jacot2018 as Jacot2018,
     LeCun1998 as LeCun1998,
     TorchDefault as TorchDefault,
 )

@@ -101,6 +101,9 @@ def train_batch(
     for k, task in enumerate(tasks):
         initial.seat(k, task.student.initial_weights(dim, outputs, task.seed))
 
+    rates = [task.student.rates(dim, outputs) for task in tasks]
+    scales = [one for one in rates if one is not None] or None  # all have them, or none
+
     curves = np.full((len(MEASURES_OVER_STEPS), students, len(first.curve_steps)), np.nan)
     asked, asked_at = blank_measures(tasks), -1
     for snapshot in train_stack(
@@ -111,6 +114,7 @@ def train_batch(
         arrange,
         (*first.curve_steps, *first.measure_steps),
         interrupted,
+        scales,
     ):
         now = errors(snapshot, test, first.objective)
         # What is known now holds until a later snapshot says otherwise: a student that stopped

@@ -21,6 +21,7 @@ from tsframe.measures.learned import StudentShape
 from tsframe.samples import check_label_noise
 from tsframe.solving.cost import work, working_set
 from tsframe.solving.exact import check_solvable, EXACT_MEASURES, ExactTask, Solvable
+from tsframe.students.jacot2018 import Jacot2018
 from tsframe.students.kernel import Kernel
 from tsframe.students.linear import Linear
 from tsframe.students.mlp import MLP
@@ -159,6 +160,12 @@ class Trial:
             raise ValueError(
                 f"curve_steps must not pass max_steps={training.max_steps}; got {steps[-1]}."
             )
+        scaled = isinstance(self._network.initialization, Jacot2018)
+        if scaled and (not isinstance(training, SGD) or training.weight_decay):
+            raise ValueError(
+                "Jacot2018 sets the learning rate of each layer, as only SGD without weight decay "
+                f"takes it; got training={training!r}. Use SGD(lr), or another initialization."
+            )
 
     @property
     def objective(self) -> Objective:
@@ -185,6 +192,7 @@ class Trial:
         return (
             *task,
             self._network.activation,
+            isinstance(self._network.initialization, Jacot2018),
             self.training.form,
             self.curve_steps,
             self.measure_steps,

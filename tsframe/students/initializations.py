@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Glorot2010", "He2015", "Initialization", "LeCun1998", "TorchDefault"]
+from tsframe.students.jacot2018 import Jacot2018
+
+__all__ = ["Glorot2010", "He2015", "Initialization", "Jacot2018", "LeCun1998", "TorchDefault"]
 
 
 def _check_gain(gain: float) -> None:
@@ -97,4 +99,4 @@ class TorchDefault:
         return stream.uniform(-bound, bound, (fan_out, fan_in + 1))
 
 
-Initialization = LeCun1998 | He2015 | Glorot2010 | TorchDefault
+Initialization = LeCun1998 | He2015 | Glorot2010 | TorchDefault | Jacot2018

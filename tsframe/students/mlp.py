@@ -8,6 +8,7 @@ import numpy as np
 from tsframe.streams import stream
 from tsframe.students.activations import ACTIVATIONS
 from tsframe.students.initializations import He2015, Initialization
+from tsframe.students.jacot2018 import Jacot2018
 
 __all__ = ["MLP"]
 
@@ -25,7 +26,8 @@ class MLP:
     activation : str
         One of relu, tanh, sigmoid, erf, identity.
     initialization : Initialization
-        Law of the initial weights, e.g. ``He2015()``.
+        Law of the initial weights, e.g. ``He2015()``; ``Jacot2018()`` also sets the learning rate
+        of each layer.
 
     Examples
     --------
@@ -58,6 +60,8 @@ class MLP:
                 "initialization must be a law such as He2015() or LeCun1998(); "
                 f"got {self.initialization!r}."
             )
+        if isinstance(self.initialization, Jacot2018):
+            self.initialization.check_shape(self.width, self.depth)
 
     def layer_shapes(self, dim: int, outputs: int) -> tuple[tuple[int, int], ...]:
         """Give (fan_out, fan_in) of every layer, biases not counted, from input to readout."""
@@ -79,7 +83,27 @@ class MLP:
         list of ndarray, shapes (fan_out, fan_in + 1)
             float64, biases in the last column.
         """
-        return [
-            self.initialization(fan_in, fan_out, stream(seed, "initialization", layer))
+        law = self.initialization
+        weights = [
+            law(fan_in, fan_out, stream(seed, "initialization", layer))
             for layer, (fan_out, fan_in) in enumerate(self.layer_shapes(dim, outputs))
         ]
+        return law.joined(weights) if isinstance(law, Jacot2018) else weights
+
+    def rates(self, dim: int, outputs: int) -> tuple[tuple[float, float], ...] | None:
+        """Give factors on the learning rate, of the weights and the biases of every layer.
+
+        Parameters
+        ----------
+        dim, outputs : int
+            Dimension of the inputs and number of outputs.
+
+        Returns
+        -------
+        tuple of (float, float), or None
+            From the first layer to the readout; None where all are one.
+        """
+        if not isinstance(self.initialization, Jacot2018):
+            return None
+        fans = [fan_in for _, fan_in in self.layer_shapes(dim, outputs)]
+        return self.initialization.rates(fans)

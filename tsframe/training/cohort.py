@@ -17,7 +17,9 @@ from torch import Tensor
 from tsframe.streams import stream
 from tsframe.students.layout import Layout, VACANT
 
-__all__ = ["Cohort", "Normals"]
+__all__ = ["Cohort", "Normals", "Scales"]
+
+Scales = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,12 +36,16 @@ class Cohort:
         Of every student by its index, those without a seat included.
     seeds : sequence of int
         Seed of every data set.
+    scales : sequence of sequence of (float, float), optional
+        Factors on the learning rate, of the weights and the biases of every layer of every student;
+        by default all are one.
     """
 
     layout: Layout
     weights: list[Tensor]
     specs: Sequence[Any]
     seeds: Sequence[int]
+    scales: Sequence[Scales] | None = None
 
     @property
     def spec(self) -> Any:
@@ -66,6 +72,26 @@ class Cohort:
             for layer in layers:
                 layer.copy_(here[:, :, None, None])
         return laid
+
+    def rates(self) -> list[Tensor]:
+        """Lay out the learning rates, with the factors of layers where there are any.
+
+        Returns
+        -------
+        list of Tensor
+            As `lay` gives them, or of the shapes of the weights.
+        """
+        laid = self.lay(lambda spec: spec.lr)
+        if self.scales is None:
+            return laid
+        rates = [rate.expand_as(w).clone() for rate, w in zip(laid, self.weights, strict=True)]
+        for bucket, layers in zip(self.layout.buckets, self.layout.by_student(rates), strict=True):
+            for (group, place), student in np.ndenumerate(bucket.slots):
+                factors = self.scales[student] if student != VACANT else [(0.0, 0.0)] * len(layers)
+                for layer, (weights, biases) in zip(layers, factors, strict=True):
+                    layer[group, place, :, :-1] *= weights
+                    layer[group, place, :, -1] *= biases
+        return rates
 
     def lay_some(self, read: Callable[[Any], float]) -> list[Tensor] | None:
         """Lay out a number of every student, or give None where it is zero for all present."""

@@ -13,7 +13,7 @@ import torch
 from tsframe.students.layout import Layout, VACANT
 from tsframe.students.stack import copy_students, Stack
 from tsframe.training.backward import backward
-from tsframe.training.cohort import Cohort
+from tsframe.training.cohort import Cohort, Scales
 from tsframe.training.losses import Objective
 from tsframe.training.minibatches import SampleSet, Seated, TrainingSet
 from tsframe.training.optimizer import Absorb, Optimization, Optimizer
@@ -92,6 +92,7 @@ def train_stack(
     arrange: Callable[[Sequence[int]], Layout],
     snapshot_steps: Sequence[int] = (),
     interrupted: Callable[[], bool] = lambda: False,
+    scales: Sequence[Scales] | None = None,
 ) -> Iterator[Snapshot]:
     """Train all students of a stack.
 
@@ -111,6 +112,8 @@ def train_stack(
         Steps at which the students are wanted, besides the end.
     interrupted : callable
         Asked before every step.
+    scales : sequence, optional
+        Factors on the learning rates of layers; see `Cohort`.
 
     Yields
     ------
@@ -126,7 +129,8 @@ def train_stack(
     students, minibatches = len(optimizers), optimizers[0].minibatches
     result, stack = initial.clone(), initial.clone()
     seated = Seated(training_set, stack.layout)
-    state = optimizers[0].start(Cohort(stack.layout, stack.weights, optimizers, training_set.seeds))
+    common = (optimizers, training_set.seeds, scales)
+    state = optimizers[0].start(Cohort(stack.layout, stack.weights, *common))
     steps, diverged = np.zeros(students, dtype=int), np.zeros(students, dtype=bool)
     active, train = np.ones(students, dtype=bool), np.empty((2, students))
     unit = objective.chance_loss(training_set.targets)
@@ -155,7 +159,7 @@ def train_stack(
                 break
             layout = arrange(np.flatnonzero(active).tolist()) if finished.any() else stack.layout
             if layout.work < CROWDED * stack.layout.work:
-                stack, state = _move(stack, state, layout, optimizers, training_set.seeds)
+                stack, state = _move(stack, state, layout, *common)
                 seated = Seated(training_set, layout)
         if wanted:
             copy_students(stack.layout, result.layout, stack.weights, result.weights, active)
@@ -172,6 +176,7 @@ def _move(
     layout: Layout,
     optimizers: Sequence[Optimizer],
     seeds: Sequence[int],
+    scales: Sequence[Scales] | None,
 ) -> tuple[Stack, Optimization]:
     """Seat the students of `layout`, with what their optimizer remembers."""
     moved = Stack.zeros(layout, stack.activation, stack.weights[0])
@@ -179,4 +184,4 @@ def _move(
     memory = [[torch.zeros_like(w) for w in moved.weights] for _ in state.memory]
     for before, after in zip(state.memory, memory, strict=True):
         copy_students(stack.layout, layout, before, after)
-    return moved, state.moved(Cohort(layout, moved.weights, optimizers, seeds), memory)
+    return moved, state.moved(Cohort(layout, moved.weights, optimizers, seeds, scales), memory)

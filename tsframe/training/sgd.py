@@ -113,7 +113,7 @@ class SGDState:
     def __init__(self, cohort: Cohort, count: int, velocity: list[Tensor]) -> None:
         self.spec: SGD = cohort.spec
         self.weights, self.count, self.velocity = cohort.weights, count, velocity
-        self.rates = cohort.lay(lambda spec: spec.lr)
+        self.rates = cohort.rates()
         self.decays = cohort.lay_some(lambda spec: spec.weight_decay)
 
     @property
