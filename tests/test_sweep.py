@@ -186,11 +186,11 @@ BAD_TRIALS: dict[str, tuple[Callable[[float], Any], str]] = {
         "measures 'curve' and 'margins' give 'step' lengths 1 and 2",
     ),
     "same up to case": (
-        lambda slope: Named(slope, declared=(("loss", ()), ("Loss", ()))),
+        lambda slope: Named(slope, names=(("loss", ()), ("Loss", ()))),
         "'loss' and 'Loss' differ in case only",
     ),
     "axis up to case": (
-        lambda slope: Named(slope, declared=(("Slope", ()),)),
+        lambda slope: Named(slope, names=(("Slope", ()),)),
         "'slope' and 'Slope' differ in case only",
     ),
     "lock": (lambda slope: Locked(slope), "trial of cell (slope=0.1) cannot be sent to workers"),
@@ -207,7 +207,7 @@ def test_a_bad_trial_is_refused_while_planning(case: str) -> None:
 
 def test_a_heavy_trial_is_named_with_what_it_weighs(caplog: pytest.LogCaptureFixture) -> None:
     def trial(seed: int, size: int) -> Named:
-        return Named(seed, declared=(("square", ()),), folder="x" * size)
+        return Named(seed, names=(("square", ()),), folder="x" * size)
 
     Sweep(trial, seed=[1], size=[9_900_000]).trials()
     assert not caplog.text
