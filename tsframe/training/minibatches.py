@@ -73,6 +73,7 @@ class Seated:
     def __init__(self, samples: SampleSet, layout: Layout) -> None:
         device = samples.inputs.device
         self.samples = samples
+        self.sets: list[int] = np.unique(layout.data).tolist()
         self._data = torch.as_tensor(layout.data, device=device)
         self._in_order = layout.data.tolist() == list(range(len(samples.inputs)))
         self._groups = torch.as_tensor(layout.slot_groups, device=device)
@@ -117,17 +118,18 @@ class TrainingSet(SampleSet):
         super().__init__(inputs, targets)
         self.seeds, self.batch_size = seeds, batch_size
         self.steps_an_epoch = self.size // batch_size
-        self._epoch = -1
-        self._order = torch.empty(0)
+        self._orders = torch.empty(len(seeds), self.size, dtype=torch.int64, device=inputs.device)
+        self._epochs = [-1] * len(seeds)  # of which the orders are
 
     def batch(self, seated: Seated, step: int) -> tuple[Tensor, Tensor]:
         """Give the inputs and targets of a step, as `Seated.block` does."""
         if self.batch_size == self.size:
             return seated.whole
         epoch, place = divmod(step, self.steps_an_epoch)
-        if epoch != self._epoch:
-            orders = [epoch_order(seed, self.size, epoch) for seed in self.seeds]
-            self._order = torch.as_tensor(np.stack(orders), device=self.inputs.device)
-            self._epoch = epoch
+        for k in seated.sets:
+            if self._epochs[k] != epoch:
+                order = epoch_order(self.seeds[k], self.size, epoch)
+                self._orders[k] = torch.as_tensor(order)
+                self._epochs[k] = epoch
         start = place * self.batch_size
-        return seated.gather(self._order[:, start : start + self.batch_size])
+        return seated.gather(self._orders[:, start : start + self.batch_size])
