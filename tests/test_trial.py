@@ -13,6 +13,7 @@ from tsframe.spectra import Isotropic, Sloppy
 from tsframe.students.mlp import MLP
 from tsframe.teachers import LinearTeacher, Teacher
 from tsframe.training.adam import Adam
+from tsframe.training.devices import sharing_products
 from tsframe.training.schedules import log_steps
 from tsframe.training.sgd import SGD
 from tsframe.training.stopping import ZeroTrainError
@@ -267,6 +268,23 @@ def test_work_grows_with_steps_width_and_batch():
     assert trial(student=MLP(100)).flops > trial().flops
     longer = replace(trial().training, max_steps=120)
     assert trial(training=longer).flops == pytest.approx(2 * trial().flops, rel=0.1)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "erf"])
+def test_threads_that_share_the_products_of_a_lone_student_change_no_bit(activation, monkeypatch):
+    wide = MLP(401, 2, activation)  # 401 x 97 hidden values: more than torch gives one thread
+    one = trial(student=wide, training=SGD(0.05, momentum=0.9, batch_size=97, max_steps=6))
+    shared: list[int] = []
+
+    def spy(threads):
+        shared.append(threads)
+        return sharing_products(threads)
+
+    monkeypatch.setattr("tsframe.training.engine.sharing_products", spy)
+    several, alone = (train([one], device="cpu", threads=n) for n in (3, 1))
+    if several.attrs["products"] == "onednn":
+        assert set(shared) == {3, 1}, "three threads, then one"
+    assert_same_bits(several, alone)
 
 
 def test_threads_and_settings_are_as_they_were_found():

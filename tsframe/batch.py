@@ -54,7 +54,11 @@ class StepTask(AskingTask, Protocol):
 
 
 def train_batch(
-    tasks: Sequence[StepTask], device: torch.device, route: Route, interrupted: Callable[[], bool]
+    tasks: Sequence[StepTask],
+    device: torch.device,
+    route: Route,
+    interrupted: Callable[[], bool],
+    threads: int = 1,
 ) -> dict[str, np.ndarray]:
     """Train the students of tasks that can step together (equal `step_key` of their trials).
 
@@ -69,6 +73,8 @@ def train_batch(
         must have one shape.
     interrupted : callable
         Asked before every step; training ends with InterruptedError once it says so.
+    threads : int
+        May share one product.
 
     Returns
     -------
@@ -115,6 +121,7 @@ def train_batch(
         (*first.curve_steps, *first.measure_steps),
         interrupted,
         scales,
+        threads,
     ):
         now = errors(snapshot, test, first.objective)
         # What is known now holds until a later snapshot says otherwise: a student that stopped

@@ -74,13 +74,18 @@ def train_tasks(
                 for precision in sorted({str(task.precision) for task in tasks if not task.exact})
             }
             jobs = {}
-            for stack in _stacks(tasks, routes, device, threads):
-                mine = cast(list[StepTask], [tasks[k] for k in stack])
-                route = routes[mine[0].precision]
-                jobs[pool.submit(train_batch, mine, device, route, interrupted.is_set)] = stack
+            stacks = _stacks(tasks, routes, device, threads)
             data_sets = defaultdict(list)  # exact students of one share features and factors
             for k in (k for k, task in enumerate(tasks) if task.exact):
                 data_sets[tasks[k].sharing_key, tasks[k].objective].append(k)
+            for stack in stacks:
+                mine = cast(list[StepTask], [tasks[k] for k in stack])
+                route = routes[mine[0].precision]
+                # Threads share the products of a stack that has them for itself. The number of
+                # threads is one for the whole process, and only oneDNN's bits do not depend on it.
+                alone = len(stacks) + len(data_sets) == 1 and route.name == "onednn"
+                arguments = (mine, device, route, interrupted.is_set, threads if alone else 1)
+                jobs[pool.submit(train_batch, *arguments)] = stack
             for data_set in data_sets.values():
                 solved = cast(list[ExactTask], [tasks[k] for k in data_set])
                 jobs[pool.submit(solve_students, solved, interrupted.is_set)] = data_set

@@ -1,10 +1,19 @@
 """Where students are trained: devices, engine threads, and how much one stack may hold."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 import torch
 
-__all__ = ["claim_thread", "cpu_count", "device_name", "resolve_device", "stack_bytes"]
+__all__ = [
+    "claim_thread",
+    "cpu_count",
+    "device_name",
+    "resolve_device",
+    "sharing_products",
+    "stack_bytes",
+]
 
 CACHE = 48e6  # bytes of a stack on the CPU; measured best of 12, 24, 48 and 96 MB
 SMALL_STACK = 1e6  # bytes; smaller stacks are not split to keep all threads busy
@@ -62,3 +71,20 @@ def claim_thread() -> None:
     """
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
+
+
+@contextlib.contextmanager
+def sharing_products(threads: int) -> Iterator[None]:
+    """Let several threads share what is computed in this context, by an engine thread of its own.
+
+    Products by oneDNN and operations element by element have the same bits on any number of
+    threads; sums over many elements may not, so none may be taken here.
+    """
+    if threads == 1:
+        yield
+        return
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(1)

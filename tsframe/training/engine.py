@@ -14,6 +14,7 @@ from tsframe.students.layout import Layout, VACANT
 from tsframe.students.stack import copy_students, Stack
 from tsframe.training.backward import backward
 from tsframe.training.cohort import Cohort, Scales
+from tsframe.training.devices import sharing_products
 from tsframe.training.losses import Objective
 from tsframe.training.minibatches import SampleSet, Seated, TrainingSet
 from tsframe.training.optimizer import Absorb, Optimization, Optimizer
@@ -22,6 +23,7 @@ from tsframe.training.stopping import Looks
 __all__ = ["Snapshot", "evaluate", "train_stack"]
 
 EXPLODED = 1e6  # a loss so many times that of zero outputs counts as divergence
+SHARED_WORK = 1e7  # multiply-adds of a forward pass, above which threads share its products
 CROWDED = 0.95  # seats are rearranged when the work shrinks to this fraction
 
 
@@ -93,6 +95,7 @@ def train_stack(
     snapshot_steps: Sequence[int] = (),
     interrupted: Callable[[], bool] = lambda: False,
     scales: Sequence[Scales] | None = None,
+    threads: int = 1,
 ) -> Iterator[Snapshot]:
     """Train all students of a stack.
 
@@ -114,6 +117,8 @@ def train_stack(
         Asked before every step.
     scales : sequence, optional
         Factors on the learning rates of layers; see `Cohort`.
+    threads : int
+        Share one product of a large stack; for the only stack of a call on the CPU.
 
     Yields
     ------
@@ -139,9 +144,12 @@ def train_stack(
 
     def pull(absorb: Absorb, minibatch: int = 0) -> None:
         inputs, targets = training_set.batch(seated, step * minibatches + minibatch)
-        buffers = stack.forward(inputs)
+        large = threads > 1 and stack.layout.work * training_set.batch_size > SHARED_WORK
+        with sharing_products(threads if large else 1):
+            buffers = stack.forward(inputs)
         objective.gradient_(buffers.logits, targets)
-        backward(stack, buffers, inputs, absorb)
+        with sharing_products(threads if large else 1):
+            backward(stack, buffers, inputs, absorb)
 
     for step in range(looks.last + 1):
         steps[active] = step
