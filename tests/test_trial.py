@@ -320,7 +320,7 @@ def test_steps_of_a_log_scale_are_ascending_and_end_at_the_budget():
         (dict(curve_steps=(0, 61)), "curve_steps must not pass max_steps=60; got 61."),
         (dict(precision="bf16"), "precision must be one of float32, float64"),
         (dict(student=5), "student must be MLP or Linear or RandomFeatures or Kernel; got 5."),
-        (dict(training="sgd"), "training must be SGD or Adam or Ridge; got 'sgd'."),
+        (dict(training="sgd"), "Parle or Ridge; got 'sgd'."),
         (dict(inputs=np.zeros(3)), "inputs must be Gaussian"),
         (dict(teacher=MLP(3)), "teacher must be Teacher or LinearTeacher"),
     ],

@@ -44,7 +44,12 @@ from .students.random_features import RandomFeatures as RandomFeatures
 from .sweep import Sweep as Sweep
 from .teachers import LinearTeacher as LinearTeacher, Teacher as Teacher
 from .training.adam import Adam as Adam
+from .training.descent import descend as descend
+from .training.entropy_sgd import EntropySGD as EntropySGD
+from .training.langevin import Langevin as Langevin
+from .training.parle import Parle as Parle
 from .training.ridge import Ridge as Ridge
+from .training.sam import SAM as SAM
 from .training.schedules import (
     Constant as Constant,
     Cosine as Cosine,

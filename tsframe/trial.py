@@ -30,8 +30,13 @@ from tsframe.teachers import LinearTeacher, Teacher
 from tsframe.together import train_tasks
 from tsframe.training.adam import Adam
 from tsframe.training.devices import resolve_device
+from tsframe.training.entropy_sgd import EntropySGD
+from tsframe.training.langevin import Langevin
 from tsframe.training.losses import LOSSES, Objective
+from tsframe.training.optimizer import Optimizer
+from tsframe.training.parle import Parle
 from tsframe.training.ridge import Ridge
+from tsframe.training.sam import SAM
 from tsframe.training.sgd import SGD
 
 __all__ = ["Trial", "train"]
@@ -51,7 +56,7 @@ class Trial:
         Labels them.
     student : MLP, Linear, RandomFeatures or Kernel
         Learns them.
-    training : SGD, Adam or Ridge
+    training : SGD, Adam, SAM, Langevin, EntropySGD, Parle or Ridge
         How: an MLP takes steps, the others are solved exactly by Ridge.
     n_train, n_test : int
         Sizes of the two samples, >= 1.
@@ -88,7 +93,7 @@ class Trial:
     inputs: Gaussian | ArrayInputs
     teacher: Teacher | LinearTeacher | OwnLabels
     student: MLP | Solvable
-    training: SGD | Adam | Ridge
+    training: SGD | Adam | SAM | Langevin | EntropySGD | Parle | Ridge
     n_train: int
     n_test: int
     label_noise: float = 0.0
@@ -105,7 +110,7 @@ class Trial:
             "inputs": (Gaussian, ArrayInputs),
             "teacher": (Teacher, LinearTeacher, OwnLabels),
             "student": (MLP, Linear, RandomFeatures, Kernel),
-            "training": (SGD, Adam, Ridge),
+            "training": (SGD, Adam, SAM, Langevin, EntropySGD, Parle, Ridge),
         }
         for name, kinds in kinds_of.items():
             if not isinstance(getattr(self, name), kinds):
@@ -147,7 +152,7 @@ class Trial:
 
     __repr__ = repr_of
 
-    def _check_steps(self, training: SGD | Adam) -> None:
+    def _check_steps(self, training: Optimizer) -> None:
         batch_size, steps = training.batch_size, self.curve_steps
         if batch_size is not None and batch_size > self.n_train:
             raise ValueError(
@@ -259,7 +264,8 @@ class Trial:
         shapes = self._network.layer_shapes(self.inputs.dim, self.teacher.outputs)
         weights = sum(after * before for after, before in shapes)
         first = shapes[0][0] * shapes[0][1]
-        step = 2.0 * (self.training.batch_size or self.n_train) * (3 * weights - first) + OVERHEAD
+        rows = self.training.batch_size or self.n_train
+        step = self.training.gradients * (2.0 * rows * (3 * weights - first) + OVERHEAD)
         looks = 1 + len(self.curve_steps)
         if self.training.stop is not None:
             looks += self.training.max_steps // self.training.stop.check_every
@@ -281,11 +287,10 @@ class Trial:
         if isinstance(self.training, Ridge):
             return working_set(cast(ExactTask, self))
         shapes = self._network.layer_shapes(self.inputs.dim, self.teacher.outputs)
-        copies = 2 if isinstance(self.training, SGD) else 4
         weights = sum(after * (before + 1) for after, before in shapes)
         values = 4 * sum(after for after, _ in shapes) * (self.training.batch_size or self.n_train)
         assert self.precision is not None
-        return PRECISIONS[self.precision].itemsize * float(copies * weights + values)
+        return PRECISIONS[self.precision].itemsize * float(self.training.copies * weights + values)
 
     @staticmethod
     def train_together(

@@ -154,8 +154,9 @@ class Layout:
             group_of.setdefault(key, len(group_of))
         for i, key in zip(students, keys, strict=True):
             width, depth = shapes[i]
-            places = seats.setdefault((depth, width), [[] for _ in group_of])
-            places[group_of[key]].append(i)
+            if (depth, width) not in seats:
+                seats[depth, width] = [[] for _ in group_of]
+            seats[depth, width][group_of[key]].append(i)
         sizes = {shape: max(map(len, places)) for shape, places in seats.items()}
 
         groups = max(len(group_of), min_slots)

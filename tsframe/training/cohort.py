@@ -6,7 +6,7 @@ its gradient, its noise - is summed and drawn here, student by student.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -110,12 +110,29 @@ class Cohort:
         squares = (sum(t.double().square().sum((2, 3)) for t in layers) for layers in views)
         return [torch.as_tensor(total).sqrt() for total in squares]
 
-    def scale_(self, tensors: list[Tensor], factors: list[Tensor]) -> None:
-        """Multiply what each student has in tensors by a factor; they are laid out as `norms`."""
-        views = self.layout.by_student(tensors)
-        for factor, layers in zip(factors, views, strict=True):
-            for layer in layers:
-                layer.mul_(factor.to(layer.dtype)[:, :, None, None])
+    def of_students(self, read: Callable[[Any], float]) -> list[Tensor]:
+        """Give a number of every student, float64, laid out as `norms`; zero in vacant slots."""
+        values = np.array([read(spec) for spec in self.specs], dtype=float)
+        device = self.weights[0].device
+        return [
+            torch.as_tensor(np.where(b.slots == VACANT, 0.0, values[b.slots]), device=device)
+            for b in self.layout.buckets
+        ]
+
+    def add_(self, tensors: list[Tensor], others: list[Tensor], factors: list[Tensor]) -> None:
+        """Add to what each student has in tensors a multiple of what it has in others.
+
+        Factors are laid out as `norms`.
+        """
+        pairs = zip(self.layout.by_student(tensors), self.layout.by_student(others), strict=True)
+        for factor, (layers, added) in zip(factors, pairs, strict=True):
+            for layer, other in zip(layers, added, strict=True):
+                layer.addcmul_(other, factor.to(layer.dtype)[:, :, None, None])
+
+    @property
+    def of_base(self) -> "Cohort":
+        """The same students as the optimizer sees them that theirs is built on."""
+        return replace(self, specs=[spec.base for spec in self.specs])
 
     @cached_property
     def seats(self) -> list[list[tuple[int, int, int, int]]]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from tsframe.training.cohort import Cohort
 from tsframe.training.stopping import StoppingRule
 
-__all__ = ["Absorb", "Optimization", "Optimizer", "Pull"]
+__all__ = ["Absorb", "Composite", "Optimization", "Optimizer", "Pull"]
 
 Absorb = Callable[[int, Tensor, Tensor], None]
 
@@ -84,3 +84,31 @@ class Optimizer(Protocol):
     def form(self) -> Any: ...  # noqa: D102
     def start(self, cohort: Cohort) -> Optimization:
         """Begin an optimization of the weights of a cohort, whose specs have equal forms."""
+
+
+class Composite:
+    """What an optimizer that is built on another one, its `base`, takes over from it."""
+
+    base: Any
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the base."""
+        return float(self.base.lr)
+
+    @property
+    def batch_size(self) -> int | None:
+        """Samples of a minibatch; None means full batch."""
+        size: int | None = self.base.batch_size
+        return size
+
+    @property
+    def max_steps(self) -> int:
+        """Budget of steps."""
+        return int(self.base.max_steps)
+
+    @property
+    def stop(self) -> StoppingRule | None:
+        """When to stop earlier."""
+        stop: StoppingRule | None = self.base.stop
+        return stop
