@@ -9,6 +9,7 @@ from .execution import CellFailed as CellFailed, run as run, Stopped as Stopped
 from .inputs import Gaussian as Gaussian
 from .measures.asking import Measure as Measure
 from .measures.capacity import Margins as Margins, Norms as Norms, Sharpness as Sharpness
+from .measures.linearized import Linearization as Linearization, WideLimit as WideLimit
 from .opening import open_store as open_store
 from .plan import plan as plan
 from .samples import draw_samples as draw_samples, Samples as Samples

@@ -165,7 +165,8 @@ def _measure(
     now = {name: asked[name] for name in names}
     for values in now.values():
         values.fill(np.nan)  # who has diverged since has no number any more
-    take_measures(now, snapshot.stack, initial, samples, tasks, ~snapshot.diverged, interrupted)
+    sound, done = ~snapshot.diverged, snapshot.steps
+    take_measures(now, snapshot.stack, initial, samples, tasks, sound, done, interrupted)
     later = int(np.searchsorted(steps, snapshot.step))
     for name in names if steps else ():
         asked[f"{name}_curve"][:, later:] = now[name][:, None]

@@ -149,6 +149,8 @@ class Trial:
         if not isinstance(self.training, Ridge):
             self._check_steps(self.training)
             declare(asked, self.measure_steps, self.student_shape)
+            for measure in asked:
+                measure.check(self)
 
     __repr__ = repr_of
 

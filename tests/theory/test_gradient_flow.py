@@ -5,7 +5,14 @@ import pytest
 from scipy.integrate import quad
 
 from tests.theory.families import SPECTRA, TARGETS
-from tsframe.theory import descent_path, gradient_flow, kernel_flow, MarchenkoPastur, ridge
+from tsframe.theory import (
+    descent_path,
+    gradient_flow,
+    kernel_descent,
+    kernel_flow,
+    MarchenkoPastur,
+    ridge,
+)
 
 DIM = 150
 TIMES = np.array([0.3, 3.0, 30.0, 300.0])
@@ -51,6 +58,24 @@ def test_kernel_flow_is_the_limit_of_small_steps_in_function_space() -> None:
     np.testing.assert_allclose(kernel_flow(cross, k, y, [0.2])[0], g, rtol=0.01, atol=1e-3)
     exact = cross @ np.linalg.solve(k, y)
     np.testing.assert_allclose(kernel_flow(cross, k, y, [1e12])[0], exact, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("n", "dim"), [(12, 4), (8, 12)])
+def test_kernel_descent_is_descent_in_function_space_step_by_step(n, dim) -> None:
+    rng = np.random.default_rng(0)
+    x, z, y = rng.standard_normal((n, dim)), rng.standard_normal((5, dim)), rng.standard_normal(n)
+    k, cross = x @ x.T, z @ x.T  # singular where n > dim
+    rate = 1.9 * n / np.linalg.eigvalsh(k).max()  # some modes overshoot, none diverges
+    f, g, slow = np.zeros(n), np.zeros(5), [np.zeros(5)]
+    for _ in range(50):
+        f, g = f + rate / n * k @ (y - f), g + rate / n * cross @ (y - f)
+        slow.append(g)
+    steps = [0, 1, 7, 50]
+    found = kernel_descent(cross, k, y, rate, steps)
+    np.testing.assert_allclose(found, np.array(slow)[steps], rtol=1e-9, atol=1e-12)
+    flow = kernel_flow(cross, k, y, [3.0])[0]
+    gaps = [np.abs(kernel_descent(cross, k, y, 3 / t, [t])[0] - flow).max() for t in (200, 400)]
+    assert gaps[1] / gaps[0] == pytest.approx(0.5, abs=0.05)
 
 
 def test_kernel_flow_of_a_linear_kernel_is_descent_on_weights() -> None:

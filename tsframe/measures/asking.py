@@ -56,6 +56,15 @@ class Measure(abc.ABC):
             What `declare` named, in real numbers.
         """
 
+    def check(self, trial: object) -> None:  # noqa: B027 - most measures fit any training
+        """Refuse a trial whose students it cannot measure for another reason than their shape.
+
+        Parameters
+        ----------
+        trial : Trial
+            The trial that asks for it.
+        """
+
     @property
     def may_lack(self) -> tuple[str, ...]:
         """Names of measures that may honestly be NaN, e.g. a slope where there is nothing to fit.

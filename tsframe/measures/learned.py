@@ -68,6 +68,8 @@ class Learned:
         One a student; the same object where the samples are the same.
     tasks : sequence of Task
         One a student: inputs, teacher, sizes, noise and seed.
+    steps : sequence of int
+        Optimizer steps that each has done.
     """
 
     activation: Activation
@@ -75,6 +77,7 @@ class Learned:
     initial: list[Tensor]
     samples: Sequence[Samples]
     tasks: Sequence[Task]
+    steps: Sequence[int] = ()
 
     @property
     def objective(self) -> Objective:
@@ -104,6 +107,7 @@ class Learned:
             [layer[places] for layer in self.initial],
             [self.samples[k] for k in chosen],
             [self.tasks[k] for k in chosen],
+            [self.steps[k] for k in chosen] if len(self.steps) else (),
         )
 
 
@@ -113,6 +117,7 @@ def learned_by_shape(
     samples: Sequence[Samples],
     tasks: Sequence[Task],
     wanted: np.ndarray,
+    steps: np.ndarray,
 ) -> Iterator[tuple[np.ndarray, Learned]]:
     """Take a stack apart into students of equal shape.
 
@@ -124,6 +129,8 @@ def learned_by_shape(
         Of all students, by their indices.
     wanted : ndarray of bool, shape (students,)
         Who is to come. Those with a weight that is not finite never do.
+    steps : ndarray of int, shape (students,)
+        Optimizer steps that each has done.
 
     Yields
     ------
@@ -148,5 +155,6 @@ def learned_by_shape(
                 [layer[at].double() for layer in firsts],
                 [samples[k] for k in students],
                 [tasks[k] for k in students],
+                [int(steps[k]) for k in students],
             ),
         )

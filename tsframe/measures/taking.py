@@ -51,6 +51,7 @@ def take_measures(
     samples: Sequence[Samples],
     tasks: Sequence[AskingTask],
     sound: np.ndarray,
+    steps: np.ndarray,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> None:
     """Measure the students as they are now, and write the numbers over those of before.
@@ -65,6 +66,8 @@ def take_measures(
         Of all students, by their indices.
     sound : ndarray of bool, shape (students,)
         Who has not diverged; the others get NaN.
+    steps : ndarray of int, shape (students,)
+        Optimizer steps that each has done.
     interrupted : callable
         Asked before every call of a measure.
 
@@ -75,7 +78,7 @@ def take_measures(
     ValueError
         If a measure gives something else than it declared.
     """
-    for students, learned in learned_by_shape(stack, initial, samples, tasks, sound):
+    for students, learned in learned_by_shape(stack, initial, samples, tasks, sound, steps):
         measures = dict.fromkeys(m for k in students for m in tasks[k].measures)
         for measure in measures:
             asking = [j for j, k in enumerate(students) if measure in tasks[k].measures]

@@ -11,8 +11,8 @@ n (`isotropic_min_norm`, `ordinary_least_squares`, `selected_features`), only up
 (`benign_overfitting`, `split_ridge`), or as a heuristic (`label_regression`) is said where it
 stands. Bounds of the error (`vc_bound`, `maurer_bound` and the other forms of PAC-Bayes) and exact
 inverses of counts (`kl_upper`, `clopper_pearson`) are certificates; `coverage` counts how often one
-held. `argmax_disagreement`, `leave_one_out`, `descent_path`, `kernel_flow` and the kernels work
-on plain arrays.
+held. `argmax_disagreement`, `leave_one_out`, `descent_path`, `kernel_descent`, `kernel_flow` and
+the kernels work on plain arrays.
 """
 
 from tsframe.theory.binary_kl import binary_kl, clopper_pearson, kl_lower, kl_upper
@@ -46,7 +46,7 @@ from tsframe.theory.finite_samples import (
     ordinary_least_squares,
     selected_features,
 )
-from tsframe.theory.gradient_flow import descent_path, gradient_flow, kernel_flow
+from tsframe.theory.gradient_flow import descent_path, gradient_flow, kernel_descent, kernel_flow
 from tsframe.theory.kernels import (
     arc_cosine,
     erf_ntk,
@@ -100,6 +100,7 @@ __all__ = [
     "gaussian_kl",
     "gradient_flow",
     "isotropic_min_norm",
+    "kernel_descent",
     "kernel_flow",
     "kl_lower",
     "kl_upper",

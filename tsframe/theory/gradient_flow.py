@@ -15,7 +15,7 @@ from tsframe.theory.labeled import (
     over_modes,
 )
 
-__all__ = ["descent_path", "gradient_flow", "kernel_flow"]
+__all__ = ["descent_path", "gradient_flow", "kernel_descent", "kernel_flow"]
 
 # Inverse Laplace transform on a parabola, to 3e-15: Weideman & Trefethen 2007, equation 3.1.
 NODES = 32
@@ -116,6 +116,47 @@ def kernel_flow(
     t = np.asarray(times, dtype=np.float64)[:, None] / len(y)
     moved = values > 0.0
     gone = np.where(moved, -np.expm1(-values * t) / np.where(moved, values, 1.0), t)
+    return np.asarray((gone * (vectors.T @ y)) @ (cross @ vectors).T)
+
+
+def kernel_descent(
+    cross: ArrayLike, kernel: ArrayLike, y: ArrayLike, rate: float, steps: ArrayLike
+) -> NDArray[np.float64]:
+    """Predictions of kernel regression under gradient descent from zero, in closed form.
+
+    f_t(x) = K(x, X) K^-1 [1 - (1 - rate K / n)^t] y: what `kernel_flow` is the limit of, as the
+    rate goes to zero at a given rate * t. A network linearized at its initialization is this, with
+    its tangent kernel, beside the function it starts as (Lee et al. 2019, section 2.2).
+
+    Parameters
+    ----------
+    cross, kernel, y
+        As in `kernel_flow`.
+    rate : float
+        Learning rate, for the loss sum of squares / (2 n), > 0; stable below 2 n / (largest
+        eigenvalue of the kernel).
+    steps : array_like of int, shape (times,)
+        Numbers of steps done, >= 0.
+
+    Returns
+    -------
+    ndarray, shape (times, points)
+        Predictions.
+
+    Examples
+    --------
+    >>> kernel_descent([[1.0]], [[1.0]], [2.0], rate=0.5, steps=[0, 1, 2]).tolist()
+    [[0.0], [1.0], [1.5]]
+    """
+    cross, y = np.asarray(cross, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    values, vectors = np.linalg.eigh(np.asarray(kernel, dtype=np.float64))
+    values = np.maximum(values, 0.0)
+    t = np.asarray(steps, dtype=np.float64)[:, None]
+    step = rate * values / len(y)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # 1 - (1 - step)^t, without cancellation where the mode has hardly moved.
+        gone = np.where(step < 1.0, -np.expm1(t * np.log1p(-step)), 1.0 - (1.0 - step) ** t)
+        gone = np.where(values > 0.0, gone / values, rate * t / len(y))
     return np.asarray((gone * (vectors.T @ y)) @ (cross @ vectors).T)
 
 
