@@ -9,11 +9,26 @@ from .execution import CellFailed as CellFailed, run as run, Stopped as Stopped
 from .inputs import Gaussian as Gaussian
 from .measures.asking import Measure as Measure
 from .measures.capacity import Margins as Margins, Norms as Norms, Sharpness as Sharpness
+from .measures.information import (
+    FisherSpectrum as FisherSpectrum,
+    GaussNewtonSpectrum as GaussNewtonSpectrum,
+    GradientNoise as GradientNoise,
+    JacobianSpectrum as JacobianSpectrum,
+)
 from .measures.linearized import Linearization as Linearization, WideLimit as WideLimit
+from .measures.spectral import (
+    ActivationSpectra as ActivationSpectra,
+    GradientSpectra as GradientSpectra,
+    InputSpectrum as InputSpectrum,
+)
 from .opening import open_store as open_store
 from .plan import plan as plan
 from .samples import draw_samples as draw_samples, Samples as Samples
-from .slopes import fit_slope as fit_slope, SlopeFit as SlopeFit
+from .slopes import (
+    fit_eigenvalues as fit_eigenvalues,
+    fit_slope as fit_slope,
+    SlopeFit as SlopeFit,
+)
 from .spectra import (
     Isotropic as Isotropic,
     Measured as Measured,

@@ -217,15 +217,13 @@ def longest_piece(log: NDArray[np.float64]) -> tuple[int, int]:
             f"x must have at least {3 * FEWEST} modes above the numerical floor, for three pieces "
             f"of {FEWEST}; got {n}. Name the modes of the straight piece instead."
         )
-    starts = _places(FEWEST, n - 2 * FEWEST)
-    head = {a: least_squares(log, 0, a)[2] for a in starts}
-    tail = {b: least_squares(log, b, n)[2] for b in _places(2 * FEWEST, n - FEWEST)}
-    _, a, b = min(
-        (head[a] + least_squares(log, a, b)[2] + tail[b], a, b)
-        for a in starts
-        for b in tail
-        if b >= a + FEWEST
-    )
+    starts, ends = _places(FEWEST, n - 2 * FEWEST), _places(2 * FEWEST, n - FEWEST)
+    first, last = starts[:, None], ends[None]
+    left = _squares(log, np.array(0), first) + _squares(log, last, np.array(n))
+    left = left + _squares(log, first, last)
+    left[last - first < FEWEST] = np.inf
+    i, j = np.unravel_index(np.argmin(left), left.shape)  # of equally good ones the first
+    a, b = int(starts[i]), int(ends[j])
     return max(((0, a), (a, b), (b, n)), key=lambda piece: piece[1] - piece[0])
 
 
@@ -238,9 +236,29 @@ def least_squares(log: NDArray[np.float64], first: int, last: int) -> tuple[floa
     return slope, height, float(np.square(values - height + slope * modes).sum())
 
 
-def _places(low: int, high: int) -> list[int]:
+def _places(low: int, high: int) -> NDArray[np.int64]:
     places = np.linspace(low, high, min(high - low + 1, BORDERS))
-    return [int(place) for place in np.rint(places)]
+    return np.rint(places).astype(np.int64)
+
+
+def _squares(
+    log: NDArray[np.float64], first: NDArray[np.int64], last: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Sum the squares that lines leave on many pieces, 0 where rounding leaves them."""
+    modes = np.arange(len(log), dtype=np.float64) - (len(log) - 1) / 2
+    values = log - log.mean()
+
+    def between(terms: NDArray[np.float64]) -> NDArray[np.float64]:
+        sums = np.r_[0.0, np.cumsum(terms)]
+        return np.asarray(sums[last] - sums[first])
+
+    count, x, y = np.maximum(last - first, 2), between(modes), between(values)
+    xx = between(modes * modes) - x * x / count
+    xy = between(modes * values) - x * y / count
+    yy = between(values * values) - y * y / count
+    squares = yy - xy * xy / np.maximum(xx, 0.5)
+    rounding = 1e-14 * len(log) * float(values @ values)
+    return np.where(squares > rounding, squares, 0.0)
 
 
 def _without(log: NDArray[np.float64], first: int, last: int, group: NDArray[np.int64]) -> float:

@@ -29,6 +29,7 @@ __all__ = [
     "gauss_newton_spectrum",
     "gradient_noise_spectrum",
     "jacobian_spectrum",
+    "mean_gradient_norm",
     "minibatch_factor",
     "rank_bound",
 ]
@@ -168,6 +169,28 @@ def gradient_noise_spectrum(
     factor = 1.0 if batch_size is None else minibatch_factor(passed.n, batch_size)
     span = passed.outputs.shape[1] - (objective.loss == "cross_entropy")
     return _spectrum(passed, start, factor / passed.n, layers, centered=True, span=span)
+
+
+def mean_gradient_norm(
+    passed: ForwardPass,
+    targets: Tensor,
+    objective: Objective,
+    layers: Sequence[int] | None = None,
+) -> float:
+    """Give the norm of the gradient of the mean loss by the weights.
+
+    Parameters
+    ----------
+    passed, targets, objective, layers
+        As for `gradient_noise_spectrum`.
+
+    Returns
+    -------
+    float
+    """
+    deltas = sensitivities(passed, loss_gradients(passed.outputs, targets, objective))
+    parts = row_sum(passed, deltas, layers)
+    return float(torch.cat([part.flatten() for part in parts]).norm()) / passed.n
 
 
 def minibatch_factor(n: int, batch_size: int) -> float:
