@@ -7,8 +7,16 @@ from .corruptions import (
 )
 from .execution import CellFailed as CellFailed, run as run, Stopped as Stopped
 from .inputs import Gaussian as Gaussian
+from .measures.alignment import (
+    NTKAlignment as NTKAlignment,
+    TeacherAlignment as TeacherAlignment,
+)
 from .measures.asking import Measure as Measure
 from .measures.capacity import Margins as Margins, Norms as Norms, Sharpness as Sharpness
+from .measures.hessian_spectra import (
+    HessianDensity as HessianDensity,
+    HessianSpectrum as HessianSpectrum,
+)
 from .measures.information import (
     FisherSpectrum as FisherSpectrum,
     GaussNewtonSpectrum as GaussNewtonSpectrum,
@@ -20,6 +28,10 @@ from .measures.spectral import (
     ActivationSpectra as ActivationSpectra,
     GradientSpectra as GradientSpectra,
     InputSpectrum as InputSpectrum,
+)
+from .measures.subspaces import (
+    StiffTravel as StiffTravel,
+    SubspaceOverlap as SubspaceOverlap,
 )
 from .opening import open_store as open_store
 from .plan import plan as plan

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.autograd.functional import hessian as by_autograd, jacobian as jacobian_of
 
-from tsframe.measures.hessian import as_vectors, Curvature, dense
+from tsframe.measures.hessian import Curvature, dense
+from tsframe.measures.landscape import flat
 from tsframe.students.activations import ACTIVATIONS
 from tsframe.training.losses import Objective
 from tsframe.training.products import slotwise_product
@@ -86,7 +87,7 @@ def test_products_are_those_of_automatic_differentiation(activation, depth, obje
     x, y = task(objective, students=2, n=7)
     curvature = Curvature(weights, ACTIVATIONS[activation], x, y, objective)
     hessians, gauss_newtons, remainders = matrices(curvature)
-    vectors = as_vectors(weights)
+    vectors = flat(weights)
     for k in range(2):
 
         def outputs(v, k=k):
@@ -122,7 +123,7 @@ def test_a_hessian_is_the_finite_difference_of_gradients():
         return Curvature(moved, ACTIVATIONS["erf"], x, y, ENTROPY).gradient
 
     curvature = Curvature(weights, ACTIVATIONS["erf"], x, y, ENTROPY)
-    got = curvature.hessian(as_vectors(direction)[:, None])[:, 0]
+    got = curvature.hessian(flat(direction)[:, None])[:, 0]
     want = (gradient(step) - gradient(-step)) / (2 * step)
     torch.testing.assert_close(got, want, rtol=0.0, atol=1e-7 * float(want.abs().max()))
 
@@ -133,7 +134,7 @@ def test_the_hessians_of_all_labels_weighted_by_probability_are_the_fisher_matri
     labels = torch.arange(classes)[:, None]
     curvature = Curvature(weights, ACTIVATIONS["tanh"], x, labels, ENTROPY)
     hessians, fishers, remainders = matrices(curvature, students=classes)
-    p = torch.softmax(logits_of(as_vectors(weights)[0], weights, "tanh", x[0], 0)[0], 0)
+    p = torch.softmax(logits_of(flat(weights)[0], weights, "tanh", x[0], 0)[0], 0)
     gradients = curvature.gradient
     by_gradients = torch.einsum("y,yi,yj->ij", p, gradients, gradients)
     by_hessians = torch.einsum("y,yij->ij", p, hessians)

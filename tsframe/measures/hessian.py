@@ -10,7 +10,8 @@ the loss to z_l, and with a dot for the derivative along v,
     product     (H v)_l = delta'_l h_{l-1}^T + delta_l h'_{l-1}^T
 
 from delta'_L = A z'_L, A the Hessian of the loss to the logits. The Gauss-Newton matrix J^T A J
-keeps what stands in each line first. For cross-entropy it is the Fisher matrix.
+keeps what stands in each line first; for cross-entropy it is the Fisher matrix. What is left of the
+Hessian are the same lines from delta'_L = 0.
 
 A parameter vector is all layers one after another, each (fan_out, fan_in + 1) row by row.
 """
@@ -21,11 +22,12 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from tsframe.measures.landscape import flat, layers_of
 from tsframe.students.activations import Activation
 from tsframe.training.losses import Objective
 from tsframe.training.products import slotwise_product
 
-__all__ = ["Curvature", "Operator", "as_vectors", "dense"]
+__all__ = ["Curvature", "Operator", "dense"]
 
 Operator: TypeAlias = Callable[[Tensor], Tensor]  # symmetric; (students, vectors, P) to the same
 ROOM = 2**22  # numbers in the largest array of one block of columns of a dense matrix, 32 MB
@@ -99,19 +101,22 @@ class Curvature:
             self._deltas.insert(0, back * slope)
             self._bends.insert(0, back * bend)
         pairs = zip(self._deltas, self._hidden, strict=True)
-        self.gradient = as_vectors([slotwise_product(d.mT, h) for d, h in pairs])
+        self.gradient = flat([slotwise_product(d.mT, h) for d, h in pairs])
 
     def hessian(self, vectors: Tensor) -> Tensor:
         """Multiply the Hessian with vectors, shape (students, vectors, P), to the same shape."""
-        return self._product(vectors, full=True)
+        return self._product(vectors, of_loss=True, of_network=True)
 
     def gauss_newton(self, vectors: Tensor) -> Tensor:
         """Multiply the Gauss-Newton matrix with vectors, shape (students, vectors, P)."""
-        return self._product(vectors, full=False)
+        return self._product(vectors, of_loss=True, of_network=False)
 
     def remainder(self, vectors: Tensor) -> Tensor:
-        """Multiply Hessian less Gauss-Newton matrix with vectors, shape (students, vectors, P)."""
-        return self.hessian(vectors) - self.gauss_newton(vectors)
+        """Multiply Hessian less Gauss-Newton matrix with vectors, shape (students, vectors, P).
+
+        By its own terms, those that hold the curvature of the network, not as a difference.
+        """
+        return self._product(vectors, of_loss=False, of_network=True)
 
     @property
     def columns_at_once(self) -> int:
@@ -140,14 +145,10 @@ class Curvature:
         shifted = dots - dots.gather(3, top)
         return p * (shifted - (p * shifted).sum(3, keepdim=True)) / n
 
-    def _product(self, vectors: Tensor, full: bool) -> Tensor:
+    def _product(self, vectors: Tensor, of_loss: bool, of_network: bool) -> Tensor:
         students, count, _ = vectors.shape
         n, last = self._hidden[0].shape[1], len(self._weights) - 1
-        sizes = [w[0].numel() for w in self._weights]
-        along = [
-            part.unflatten(2, tuple(w.shape[1:]))
-            for part, w in zip(vectors.split(sizes, 2), self._weights, strict=True)
-        ]
+        along = layers_of(vectors, tuple((w.shape[1], w.shape[2]) for w in self._weights))
         dots: list[Tensor] = []  # z', each of shape (students, n, vectors, fan_out)
         hidden_dots: list[Tensor] = []  # h'
         for layer, (w, v) in enumerate(zip(self._weights, along, strict=True)):
@@ -158,7 +159,7 @@ class Curvature:
             dots.append(dot.unflatten(2, (count, w.shape[1])))
             if layer < last:
                 hidden_dots.append(dots[-1] * self._slopes[layer][:, :, None])
-        delta_dot = self._loss_curvature(dots[-1])
+        delta_dot = self._loss_curvature(dots[-1]) if of_loss else torch.zeros_like(dots[-1])
         products = []
         for layer in range(last, -1, -1):
             w, v, delta = self._weights[layer], along[layer], self._deltas[layer]
@@ -167,21 +168,16 @@ class Curvature:
             if layer:
                 back = slotwise_product(delta_dot.flatten(1, 2), w[:, :, :-1])
                 back = back.view(students, n, count, -1)
-                if full:
+                if of_network:
                     turn = slotwise_product(delta.mT, hidden_dots[layer - 1].flatten(2))
                     product[..., :-1] += turn.unflatten(2, (count, -1)).transpose(1, 2)
                     rows = v[..., :-1].transpose(1, 2).flatten(2)  # (students, fan_out, vectors in)
                     back += slotwise_product(delta, rows).view(back.shape)
                 delta_dot = back * self._slopes[layer - 1][:, :, None]
-                if full:
+                if of_network:
                     delta_dot += dots[layer - 1] * self._bends[layer - 1][:, :, None]
             products.append(product.flatten(2))
         return torch.cat(products[::-1], 2)
-
-
-def as_vectors(layers: list[Tensor]) -> Tensor:
-    """Write layers, each of shape (students, fan_out, fan_in + 1), as vectors (students, P)."""
-    return torch.cat([layer.flatten(1) for layer in layers], 1)
 
 
 def dense(

@@ -165,7 +165,8 @@ class Landscape:
 
     def outputs(self, places: Tensor) -> Tensor:
         """Give what the networks say of every row, shape (students, k, outputs, n)."""
-        return self._forward(places, self.x)[0].unflatten(0, tuple(places.shape[:2]))
+        outputs: Tensor = self._forward(places, self.x)[0].unflatten(0, tuple(places.shape[:2]))
+        return outputs
 
     def gradients(self, places: Tensor) -> tuple[Tensor, Tensor]:
         """Give the mean loss and its gradient by all weights.
