@@ -86,6 +86,7 @@ from .training.schedules import (
 )
 from .training.sgd import SGD as SGD
 from .training.stopping import (
+    BestValidation as BestValidation,
     TrainLossBelow as TrainLossBelow,
     ZeroTrainError as ZeroTrainError,
 )

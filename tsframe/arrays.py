@@ -180,7 +180,8 @@ class ArrayInputs:
         if n_train + n_test > len(self.x):
             raise ValueError(
                 f"n_train + n_test must be at most the {len(self.x)} rows of the data, so that no "
-                f"row is in both; got {n_train} + {n_test}. Lower one of them."
+                f"row is in both; got {n_train} + {n_test}. Lower one of them. (Rows for "
+                "validation count with n_train.)"
             )
 
 

@@ -19,11 +19,12 @@ from tsframe.students.activations import ACTIVATIONS
 from tsframe.students.layout import Layout
 from tsframe.students.mlp import MLP
 from tsframe.students.stack import Stack
-from tsframe.tasks import draw_tasks
+from tsframe.tasks import draw_tasks, draw_validation
 from tsframe.training.engine import Snapshot, train_stack
 from tsframe.training.minibatches import SampleSet, TrainingSet
 from tsframe.training.optimizer import Optimizer
 from tsframe.training.products import Route
+from tsframe.training.stopping import BestValidation
 
 __all__ = [
     "MEASURES",
@@ -88,6 +89,10 @@ def train_batch(
     shapes = [(task.student.width, task.student.depth) for task in tasks]
     samples = draw_tasks(tasks)
     train, test = _on_device(tasks, samples, data, device)
+    validation, stop = None, first.training.stop
+    if isinstance(stop, BestValidation):  # then all have the rule, and as many rows
+        fresh = draw_validation(tasks, stop.rows)
+        validation = _on_device(tasks, fresh, data, device)[0]
 
     def arrange(chosen: Sequence[int]) -> Layout:
         return Layout.arrange(
@@ -99,7 +104,10 @@ def train_batch(
             share_rows=route.rows_independent,
             min_slots=route.min_slots,
             min_work=route.min_work,
-            fewest_rows=min(train.batch_size, train.smallest_block, test.smallest_block),
+            fewest_rows=min(
+                train.batch_size,
+                *(rows.smallest_block for rows in (train, test, validation) if rows is not None),
+            ),
         )
 
     activation = ACTIVATIONS[first.student.activation]
@@ -122,6 +130,7 @@ def train_batch(
         interrupted,
         scales,
         threads,
+        validation,
     ):
         now = errors(snapshot, test, first.objective)
         # What is known now holds until a later snapshot says otherwise: a student that stopped

@@ -1,6 +1,7 @@
 """What both ways to find students need of a trial, and the samples it tells of."""
 
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from tsframe.corruptions import Corruption
@@ -8,7 +9,7 @@ from tsframe.inputs import Inputs
 from tsframe.samples import AnyTeacher, draw_samples, Samples
 from tsframe.training.losses import Objective
 
-__all__ = ["Task", "draw_tasks"]
+__all__ = ["Task", "draw_tasks", "draw_validation"]
 
 
 class Task(Protocol):
@@ -36,6 +37,32 @@ class Task(Protocol):
 
 def draw_tasks(tasks: Sequence[Task]) -> list[Samples]:
     """Draw the samples of every task; tasks that learn the same sample get the same object."""
+    return _draw(tasks, 0)
+
+
+def draw_validation(tasks: Sequence[Task], rows: int) -> list[Samples]:
+    """Draw a validation sample for every task: the rows that follow its training sample.
+
+    Returns
+    -------
+    list of Samples
+        The validation sample in place of the training sample; its test sample is of no use.
+    """
+
+    def rest(longer: Samples, n: int) -> Samples:
+        return replace(
+            longer,
+            x_train=longer.x_train[n:],
+            y_train=longer.y_train[n:],
+            y_train_clean=longer.y_train_clean[n:],
+        )
+
+    drawn = _draw(tasks, rows)
+    return [rest(longer, task.n_train) for longer, task in zip(drawn, tasks, strict=True)]
+
+
+def _draw(tasks: Sequence[Task], more: int) -> list[Samples]:
+    """Draw samples with more training rows than a task has, and then with one test row."""
     keys = [(task.sharing_key, task.teacher, task.label_noise) for task in tasks]
     drawn: dict[Hashable, Samples] = {}
     for key, task in sorted(zip(keys, tasks, strict=True), key=lambda pair: pair[1].seed):
@@ -43,8 +70,8 @@ def draw_tasks(tasks: Sequence[Task]) -> list[Samples]:
             drawn[key] = draw_samples(
                 task.inputs,
                 task.teacher,
-                task.n_train,
-                task.n_test,
+                task.n_train + more,
+                1 if more else task.n_test,
                 task.label_noise,
                 task.seed,
                 task.corruption,

@@ -38,6 +38,7 @@ from tsframe.training.parle import Parle
 from tsframe.training.ridge import Ridge
 from tsframe.training.sam import SAM
 from tsframe.training.sgd import SGD
+from tsframe.training.stopping import BestValidation
 
 __all__ = ["Trial", "train"]
 
@@ -161,6 +162,9 @@ class Trial:
                 f"batch_size must be at most n_train={self.n_train}; got batch_size={batch_size}. "
                 "Use batch_size=None for full batch."
             )
+        if isinstance(training.stop, BestValidation):  # its rows follow those of training
+            rows = self.n_train + training.stop.rows
+            check_rows(self.inputs, self.teacher, rows, self.n_test)
         if list(steps) != sorted(set(steps)) or (steps and steps[0] < 0):
             raise ValueError(f"curve_steps must be ascending integers >= 0; got {steps!r}.")
         if steps and steps[-1] > training.max_steps:
@@ -320,10 +324,11 @@ def train(trials: Sequence[Trial], device: str = "auto", threads: int | None = N
     xr.Dataset
         Dim ``student`` in the order of `trials`. Measures: ``train_error`` (against the labels
         trained on), ``test_error`` (against the noise-free teacher), ``train_loss``, ``test_loss``,
-        ``steps`` (optimizer steps done), ``interpolated``, ``weight_norm``, ``distance_from_init``,
-        ``diverged``; for classes ``class_perplexity`` and ``majority_error`` (test error of always
-        naming the most frequent class); with `curve_steps`, ``train_error_curve`` and so on over
-        dim ``step``. Students solved by `Ridge` have no ``steps`` and no ``distance_from_init``,
+        ``steps`` (optimizer steps that led to these weights), ``interpolated``, ``weight_norm``,
+        ``distance_from_init``, ``diverged``; for classes ``class_perplexity`` and
+        ``majority_error`` (test error of always naming the most frequent class); with
+        `curve_steps`, ``train_error_curve`` and so on over dim ``step``. Students solved by `Ridge`
+        have no ``steps`` and no ``distance_from_init``,
         but the ``rank`` they used and the ``condition`` of their system; they are solved on the
         CPU, by LAPACK, whatever the device. Attributes tell device, precision and route of the
         products. On the CPU a student's numbers do not depend on the other trials, to the bit.

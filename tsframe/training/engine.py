@@ -15,6 +15,7 @@ from tsframe.students.stack import copy_students, Stack
 from tsframe.training.backward import backward
 from tsframe.training.cohort import Cohort, Scales
 from tsframe.training.devices import sharing_products
+from tsframe.training.keeping import Kept
 from tsframe.training.losses import Objective
 from tsframe.training.minibatches import SampleSet, Seated, TrainingSet
 from tsframe.training.optimizer import Absorb, Optimization, Optimizer
@@ -34,11 +35,11 @@ class Snapshot:
     Attributes
     ----------
     step : int
-        Optimizer steps done by those still in training.
+        Optimizer steps done by those still in training, or by the last to finish.
     stack : Stack
         All students, in their first layout. Its tensors change when training goes on.
     steps : ndarray of int, shape (students,)
-        Optimizer steps that each student has done.
+        Optimizer steps that led to the weights of each student.
     diverged : ndarray of bool, shape (students,)
         Loss not finite, or above a million times that of zero outputs.
     train_error, train_loss : ndarray, shape (students,)
@@ -96,6 +97,7 @@ def train_stack(
     interrupted: Callable[[], bool] = lambda: False,
     scales: Sequence[Scales] | None = None,
     threads: int = 1,
+    validation: SampleSet | None = None,
 ) -> Iterator[Snapshot]:
     """Train all students of a stack.
 
@@ -119,6 +121,8 @@ def train_stack(
         Factors on the learning rates of layers; see `Cohort`.
     threads : int
         Share one product of a large stack; for the only stack of a call on the CPU.
+    validation : SampleSet, optional
+        What students with the rule `BestValidation` are watched on.
 
     Yields
     ------
@@ -139,7 +143,9 @@ def train_stack(
     steps, diverged = np.zeros(students, dtype=int), np.zeros(students, dtype=bool)
     active, train = np.ones(students, dtype=bool), np.empty((2, students))
     unit = objective.chance_loss(training_set.targets)
-    looks = Looks([spec.stop for spec in optimizers], [spec.max_steps for spec in optimizers])
+    rules = [spec.stop for spec in optimizers]
+    looks = Looks(rules, [spec.max_steps for spec in optimizers])
+    kept = None if validation is None else Kept(initial, rules)
     step = 0
 
     def pull(absorb: Absorb, minibatch: int = 0) -> None:
@@ -161,7 +167,12 @@ def train_stack(
             sound = np.isfinite(loss) & (np.nan_to_num(loss) <= EXPLODED * unit)
             diverged |= due & ~sound
             finished = due & (looks.reached(step, error, loss) | ~sound)
+            if kept is not None and validation is not None:
+                unseen = evaluate(stack, validation, objective, students)[0]
+                finished |= kept.look(step, due & sound, stack, unseen, train)
             copy_students(stack.layout, result.layout, stack.weights, result.weights, finished)
+            if kept is not None:
+                kept.restore(finished, result, steps, train)
             active &= ~finished
             if not active.any():
                 break
@@ -175,7 +186,7 @@ def train_stack(
         if interrupted():
             raise InterruptedError(f"training was interrupted after {step} steps")
         state.step(pull)
-    yield Snapshot(int(steps.max()), result, steps, diverged, *train)
+    yield Snapshot(step, result, steps, diverged, *train)
 
 
 def _move(

@@ -15,7 +15,7 @@ from tsframe.training.cohort import Cohort, Normals
 from tsframe.training.optimizer import Pull
 from tsframe.training.schedules import Constant, Schedule
 from tsframe.training.sgd import check_training
-from tsframe.training.stopping import StoppingRule
+from tsframe.training.stopping import common_part, StoppingRule
 
 __all__ = ["Langevin", "LangevinState"]
 
@@ -76,7 +76,7 @@ class Langevin:
             temperature=0.0,
             weight_decay=0.0,
             max_steps=self.schedule.budget(self.max_steps),
-            stop=None,
+            stop=common_part(self.stop),
         )
 
     def start(self, cohort: Cohort) -> "LangevinState":

@@ -14,7 +14,7 @@ from torch import Tensor
 from tsframe.training.cohort import Cohort
 from tsframe.training.optimizer import Pull
 from tsframe.training.schedules import Constant, Schedule
-from tsframe.training.stopping import StoppingRule
+from tsframe.training.stopping import common_part, StoppingRule
 
 __all__ = ["SGD", "SGDState", "check_training"]
 
@@ -99,7 +99,7 @@ class SGD:
             lr=1.0,
             weight_decay=0.0,
             max_steps=self.schedule.budget(self.max_steps),
-            stop=None,
+            stop=common_part(self.stop),
         )
 
     def start(self, cohort: Cohort) -> "SGDState":

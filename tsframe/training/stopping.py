@@ -1,7 +1,7 @@
-"""Stopping rules: when a student has fitted its training data.
+"""Stopping rules: when a student has fitted its training data, or is best on data it has not seen.
 
-A rule looks at the training set every `check_every` steps and never between; a student is stopped
-at the first look that satisfies it, so `steps` is known to that accuracy.
+A rule looks at its sample every `check_every` steps and never between; a student is stopped at the
+first look that satisfies it, so `steps` is known to that accuracy.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Looks", "StoppingRule", "TrainLossBelow", "ZeroTrainError"]
+from tsframe.checks import whole_number
+
+__all__ = [
+    "BestValidation",
+    "Looks",
+    "StoppingRule",
+    "TrainLossBelow",
+    "ZeroTrainError",
+    "common_part",
+]
 
 
 def _check_interval(check_every: int) -> None:
@@ -68,7 +77,52 @@ class TrainLossBelow:
         return np.asarray(loss < self.level)
 
 
-StoppingRule = ZeroTrainError | TrainLossBelow
+@dataclass(frozen=True)
+class BestValidation:
+    """Early stopping: end with the weights that had the least error on a validation sample.
+
+    The validation sample is fresh: rows of the law of the training sample, with labels as noisy and
+    inputs as corrupted as there, which nobody trains on. So the training of a student is the same
+    to the bit with this rule and without; only the step differs that its weights are taken from.
+    (To hold rows out of a given sample instead, lower n_train by as many.) Of equal errors the
+    earliest counts; the initial weights are looked at, too. The result is the student of that step:
+    its measures, `train_error` and `steps` are those of the weights kept. Curves show it on its way
+    until it stops.
+
+    Parameters
+    ----------
+    rows : int
+        Size of the validation sample, >= 1.
+    check_every : int
+        Steps between two looks at it.
+    patience : int or None
+        Looks without a new best after which the student stops; None goes on to the end of the
+        budget. It costs steps and cannot change what is kept unless a later best would have come.
+    """
+
+    rows: int
+    check_every: int = 50
+    patience: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_interval(self.check_every)
+        for name, value in (("rows", self.rows), ("patience", self.patience)):
+            if name == "rows" or value is not None:
+                hint = "" if name == "rows" else " Use None to go on to the end of the budget."
+                sentence = f"{name} must be a whole number >= 1; got {name}={value!r}.{hint}"
+                object.__setattr__(self, name, whole_number(value, 1, sentence))
+
+    def reached(self, error: np.ndarray, loss: np.ndarray) -> np.ndarray:
+        """Tell that nothing on the training set makes a student stop."""
+        return np.zeros(len(error), dtype=bool)
+
+
+StoppingRule = ZeroTrainError | TrainLossBelow | BestValidation
+
+
+def common_part(stop: StoppingRule | None) -> StoppingRule | None:
+    """Give what must be equal of the rules of students that step together: validation rows."""
+    return BestValidation(stop.rows) if isinstance(stop, BestValidation) else None
 
 
 class Looks:
