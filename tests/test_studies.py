@@ -29,9 +29,13 @@ FEWER: dict[str, dict[str, Any]] = {  # enough of each study's axes for its figu
     "digits": dict(n_train=[50, 100], width=[8], seed=[0, 1]),
     "double_descent": dict(n_train=[8, 64, 96], width=[8, 64, 96], seed=[0, 1]),
     "double_descent_networks": dict(n_train=[16, 32, 64], width=[1, 4], seed=[0, 1]),
+    "expressivity": dict(n_train=[40, 80], slope=[0.0, 2.0], width=[2, 64], seed=[0, 1]),
     "finite_size": dict(n_train=[8, 16, 32], seed=[0, 1]),
     "kernel_interpolation": dict(
         inputs=["slope 0.3", "digits"], n_train=[50, 100], label_noise=[0.0, 1.0], seed=[0, 1]
+    ),
+    "randomization_tests": dict(
+        inputs=["slope 0", "slope 0.3"], label_noise=[0.0, 0.5, 1.0], seed=[0, 1]
     ),
     "ridgeless": dict(n_over_p=[0.64, 1.6], seed=[0, 1]),
     "taxonomy": dict(n_train=[10, 30], seed=[0, 1]),
@@ -51,7 +55,8 @@ def shortened(function):
         full = function(**values)
         training = full.training
         short = training if isinstance(training, Ridge) else replace(training, max_steps=10)
-        return replace(full, n_test=50, training=short)
+        curve = tuple(step for step in full.curve_steps if step <= 10)
+        return replace(full, n_test=50, training=short, curve_steps=curve)
 
     return trial
 
