@@ -12,7 +12,15 @@ from .measures.alignment import (
     TeacherAlignment as TeacherAlignment,
 )
 from .measures.asking import Measure as Measure
+from .measures.bound_methods import (
+    AnalyticPosterior as AnalyticPosterior,
+    DiagonalPosterior as DiagonalPosterior,
+    FisherPosterior as FisherPosterior,
+    FisherPrior as FisherPrior,
+)
 from .measures.capacity import Margins as Margins, Norms as Norms, Sharpness as Sharpness
+from .measures.certificates import PACBayes as PACBayes
+from .measures.effective import EffectiveDimension as EffectiveDimension
 from .measures.hessian_spectra import (
     HessianDensity as HessianDensity,
     HessianSpectrum as HessianSpectrum,

@@ -127,6 +127,10 @@ class Landscape:
         """Number of weights and biases of one network."""
         return sum(after * before for after, before in self.shapes)
 
+    def layers(self, places: Tensor) -> list[Tensor]:
+        """View flat weights, shape (..., weights), layer by layer."""
+        return layers_of(places, self.shapes)
+
     def losses(self, places: Tensor) -> Tensor:
         """Give the mean loss at places of shape (students, k, weights): shape (students, k)."""
         outputs, _, _ = self._forward(places, self.x)
@@ -161,12 +165,12 @@ class Landscape:
         windows = self.x[:, rows].flatten(0, 1)  # (students * k, b, dim + 1)
         outputs, _, _ = self._forward(places.reshape(students * k, 1, -1), windows)
         missed = self.objective.sample_errors(outputs, self.y[:, rows].flatten(0, 1))
-        return missed.mean(1).reshape(students, k)
+        return missed.mean(1).view(places.shape[:2])
 
     def outputs(self, places: Tensor) -> Tensor:
         """Give what the networks say of every row, shape (students, k, outputs, n)."""
-        outputs: Tensor = self._forward(places, self.x)[0].unflatten(0, tuple(places.shape[:2]))
-        return outputs
+        outputs, _, _ = self._forward(places, self.x)
+        return outputs.view(*places.shape[:2], *outputs.shape[1:])
 
     def gradients(self, places: Tensor) -> tuple[Tensor, Tensor]:
         """Give the mean loss and its gradient by all weights.
