@@ -3,10 +3,12 @@
 Every function draws on one Axes, the one given or the current one, and returns it; a study in
 ``analysis/`` composes them into its figure. Seeds are the only dim that is averaged over: any other
 is to be selected first, so that no figure mixes what a sweep kept apart. `phase_diagram` draws a
-measure over two axes, `error_against` over one, `learning_curves` over the steps of training.
+measure over two axes, `error_against` over one, `learning_curves` over the steps of training, and
+`spectrum` eigenvalues with their floor and slope.
 """
 
 from tsframe.plots.diagrams import phase_diagram
+from tsframe.plots.eigenvalues import spectrum
 from tsframe.plots.lines import error_against, learning_curves
 
-__all__ = ["error_against", "learning_curves", "phase_diagram"]
+__all__ = ["error_against", "learning_curves", "phase_diagram", "spectrum"]
