@@ -131,6 +131,7 @@ def train_batch(
         scales,
         threads,
         validation,
+        [task.student.dropout for task in tasks],
     ):
         now = errors(snapshot, test, first.objective)
         # What is known now holds until a later snapshot says otherwise: a student that stopped

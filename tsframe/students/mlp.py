@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from tsframe.checks import later, real_number, repr_of
 from tsframe.streams import stream
 from tsframe.students.activations import ACTIVATIONS
 from tsframe.students.initializations import He2015, Initialization
@@ -13,7 +14,7 @@ from tsframe.students.jacot2018 import Jacot2018
 __all__ = ["MLP"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MLP:
     """A fully connected network with biases, f(x) = W_out phi(... phi(W_1 x + b_1)) + b_out.
 
@@ -28,6 +29,10 @@ class MLP:
     initialization : Initialization
         Law of the initial weights, e.g. ``He2015()``; ``Jacot2018()`` also sets the learning rate
         of each layer.
+    dropout : float
+        Probability in [0, 1) that a hidden unit is silent for one sample of a minibatch in training
+        (Srivastava et al. 2014); the others are 1 / (1 - dropout) times themselves. At evaluation
+        all units speak. Training error and loss are those of all units, too.
 
     Examples
     --------
@@ -41,6 +46,7 @@ class MLP:
     depth: int = 1
     activation: str = "relu"
     initialization: Initialization = field(default_factory=He2015)
+    dropout: float = later(0.0)
 
     def __post_init__(self) -> None:
         for name, low in (("width", 1), ("depth", 0)):
@@ -62,6 +68,15 @@ class MLP:
             )
         if isinstance(self.initialization, Jacot2018):
             self.initialization.check_shape(self.width, self.depth)
+        sentence = (
+            "dropout must be a number in [0, 1), the probability that a hidden unit is silent; "
+            f"got dropout={self.dropout!r}."
+        )
+        object.__setattr__(self, "dropout", real_number(self.dropout, sentence))
+        if self.dropout >= 1.0:
+            raise ValueError(sentence)
+
+    __repr__ = repr_of
 
     def layer_shapes(self, dim: int, outputs: int) -> tuple[tuple[int, int], ...]:
         """Give (fan_out, fan_in) of every layer, biases not counted, from input to readout."""

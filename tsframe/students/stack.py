@@ -6,6 +6,7 @@ matrix, fed by a constant unit.
 """
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -15,7 +16,9 @@ from tsframe.students.activations import Activation
 from tsframe.students.buffers import Buffers
 from tsframe.students.layout import Layout, VACANT
 
-__all__ = ["Stack", "copy_students"]
+__all__ = ["Masks", "Stack", "copy_students"]
+
+Masks: TypeAlias = list[list[tuple[Tensor, Tensor]]]
 
 
 class Stack:
@@ -62,13 +65,17 @@ class Stack:
                 for layer, values in zip(layers, weights, strict=True):
                     layer[group, place] = torch.from_numpy(values)
 
-    def forward(self, inputs: Tensor) -> Buffers:
+    def forward(self, inputs: Tensor, masks: Masks | None = None) -> Buffers:
         """Compute the outputs of all students.
 
         Parameters
         ----------
         inputs : Tensor, shape (groups, samples, dim + 1)
             Samples of each group's data set, the last column one.
+        masks : list of list of (Tensor, Tensor), optional
+            For each bucket and hidden layer, factors of the values of its units and their
+            inverses where they are not zero; the first broadcasts to (groups, places, width,
+            samples), the second to a number a student.
 
         Returns
         -------
@@ -79,9 +86,11 @@ class Stack:
         torch.bmm(self.weights[0], inputs.mT, out=buffers.first)
         for first, logits in buffers.linear:
             logits.copy_(first)
-        for layers in buffers.layers:
-            for layer in layers:
+        for k, layers in enumerate(buffers.layers):
+            for depth, layer in enumerate(layers):
                 self.activation.value(layer.z, layer.value)
+                if masks is not None:
+                    layer.value.mul_(masks[k][depth][0].view_as(layer.value))
                 torch.bmm(layer.weights, layer.inputs, out=layer.outputs)
         return buffers
 

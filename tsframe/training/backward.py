@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tsframe.students.buffers import Buffers
-from tsframe.students.stack import Stack
+from tsframe.students.stack import Masks, Stack
 
 __all__ = ["backward"]
 
@@ -22,6 +22,7 @@ def backward(
     buffers: Buffers,
     inputs: Tensor,
     absorb: Callable[[int, Tensor, Tensor], None],
+    masks: Masks | None = None,
 ) -> None:
     """Hand the gradient of every weight tensor to `absorb`, as two factors.
 
@@ -37,12 +38,19 @@ def backward(
     absorb : callable (index, left, right)
         Receives factors of the gradient of ``stack.weights[index]``, which is left @ right. It may
         change that tensor: nothing reads it afterwards.
+    masks : list of list of (Tensor, Tensor), optional
+        What the forward pass was given. The values of masked units are unmasked for the activation,
+        which may need them; where the factor was zero, so is the gradient.
     """
     for first, logits in buffers.linear:
         first.copy_(logits)
-    for layers in buffers.layers:
-        for layer in reversed(layers):
+    for k, layers in enumerate(buffers.layers):
+        for depth, layer in reversed(list(enumerate(layers))):
             torch.bmm(layer.weights_t, layer.outputs, out=layer.pulled_inputs)
             absorb(layer.index, layer.outputs, layer.inputs_t)
+            if masks is not None:
+                mask, kept = masks[k][depth]
+                layer.pulled.mul_(mask.view_as(layer.pulled))
+                layer.value.mul_(kept.view(*layer.value.shape[:-2], 1, 1))
             stack.activation.pullback_(layer.pulled, layer.value, layer.z)
     absorb(0, buffers.first, inputs)

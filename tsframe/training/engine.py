@@ -5,7 +5,7 @@ does never depends on the others: they share a loop, not a number.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from tsframe.students.stack import copy_students, Stack
 from tsframe.training.backward import backward
 from tsframe.training.cohort import Cohort, Scales
 from tsframe.training.devices import sharing_products
+from tsframe.training.dropout import Dropout
 from tsframe.training.keeping import Kept
 from tsframe.training.losses import Objective
 from tsframe.training.minibatches import SampleSet, Seated, TrainingSet
@@ -98,6 +99,7 @@ def train_stack(
     scales: Sequence[Scales] | None = None,
     threads: int = 1,
     validation: SampleSet | None = None,
+    dropout: Sequence[float] = (),
 ) -> Iterator[Snapshot]:
     """Train all students of a stack.
 
@@ -123,6 +125,8 @@ def train_stack(
         Share one product of a large stack; for the only stack of a call on the CPU.
     validation : SampleSet, optional
         What students with the rule `BestValidation` are watched on.
+    dropout : sequence of float, optional
+        Rate of every student; none by default.
 
     Yields
     ------
@@ -138,8 +142,9 @@ def train_stack(
     students, minibatches = len(optimizers), optimizers[0].minibatches
     result, stack = initial.clone(), initial.clone()
     seated = Seated(training_set, stack.layout)
-    common = (optimizers, training_set.seeds, scales)
-    state = optimizers[0].start(Cohort(stack.layout, stack.weights, *common))
+    cohort = Cohort(stack.layout, stack.weights, optimizers, training_set.seeds, scales)
+    state = optimizers[0].start(cohort)
+    silenced = Dropout(dropout) if any(dropout) else None
     steps, diverged = np.zeros(students, dtype=int), np.zeros(students, dtype=bool)
     active, train = np.ones(students, dtype=bool), np.empty((2, students))
     unit = objective.chance_loss(training_set.targets)
@@ -149,13 +154,17 @@ def train_stack(
     step = 0
 
     def pull(absorb: Absorb, minibatch: int = 0) -> None:
-        inputs, targets = training_set.batch(seated, step * minibatches + minibatch)
+        which = step * minibatches + minibatch
+        inputs, targets = training_set.batch(seated, which)
+        masks = None
+        if silenced is not None:
+            masks = silenced.masks(cohort, inputs.shape[1], which)
         large = threads > 1 and stack.layout.work * training_set.batch_size > SHARED_WORK
         with sharing_products(threads if large else 1):
-            buffers = stack.forward(inputs)
+            buffers = stack.forward(inputs, masks)
         objective.gradient_(buffers.logits, targets)
         with sharing_products(threads if large else 1):
-            backward(stack, buffers, inputs, absorb)
+            backward(stack, buffers, inputs, absorb, masks)
 
     for step in range(looks.last + 1):
         steps[active] = step
@@ -178,7 +187,7 @@ def train_stack(
                 break
             layout = arrange(np.flatnonzero(active).tolist()) if finished.any() else stack.layout
             if layout.work < CROWDED * stack.layout.work:
-                stack, state = _move(stack, state, layout, *common)
+                stack, state, cohort = _move(stack, state, cohort, layout)
                 seated = Seated(training_set, layout)
         if wanted:
             copy_students(stack.layout, result.layout, stack.weights, result.weights, active)
@@ -190,17 +199,13 @@ def train_stack(
 
 
 def _move(
-    stack: Stack,
-    state: Optimization,
-    layout: Layout,
-    optimizers: Sequence[Optimizer],
-    seeds: Sequence[int],
-    scales: Sequence[Scales] | None,
-) -> tuple[Stack, Optimization]:
+    stack: Stack, state: Optimization, cohort: Cohort, layout: Layout
+) -> tuple[Stack, Optimization, Cohort]:
     """Seat the students of `layout`, with what their optimizer remembers."""
     moved = Stack.zeros(layout, stack.activation, stack.weights[0])
     copy_students(stack.layout, layout, stack.weights, moved.weights)
     memory = [[torch.zeros_like(w) for w in moved.weights] for _ in state.memory]
     for before, after in zip(state.memory, memory, strict=True):
         copy_students(stack.layout, layout, before, after)
-    return moved, state.moved(Cohort(layout, moved.weights, optimizers, seeds, scales), memory)
+    cohort = replace(cohort, layout=layout, weights=moved.weights)
+    return moved, state.moved(cohort, memory), cohort
