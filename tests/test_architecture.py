@@ -25,7 +25,7 @@ SCIENCE = (
 SWEEP = (
     "axes selection chunks disk ledger merging provenance contract sweep spec forms layout growth "
     "store rows opening findings verification packing watching plan workers repairing standing "
-    "execution phases plots"
+    "execution phases ranking plots"
 ).split()  # imports nothing of the science half
 FRONT = ["commands", "refining", "upkeep", "cli"]
 ORDER = [*SCIENCE, *SWEEP, *FRONT]

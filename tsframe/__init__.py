@@ -60,6 +60,7 @@ The rooms, each of which may import only what stands above it::
     standing    status: how a store stands, seen from outside
     execution   run what is missing
     phases/     phases and phase boundaries from a store: xarray in, xarray out
+    ranking     which measure predicts the test error best, and where it fails: xarray in and out
     plots/      phase_diagram and its siblings: xarray in, matplotlib Axes out
     commands    what the command line does
     refining    what tsframe refine does: more students where a boundary is uncertain

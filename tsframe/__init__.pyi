@@ -1,4 +1,4 @@
-from . import phases as phases, plots as plots, theory as theory
+from . import phases as phases, plots as plots, ranking as ranking, theory as theory
 from .arrays import ArrayInputs as ArrayInputs, OwnLabels as OwnLabels
 from .corruptions import (
     MatchedGaussian as MatchedGaussian,
