@@ -20,12 +20,12 @@ ROOT = Path(__file__).parents[1]
 # The rooms of the package, a file or a folder each. A room imports only what stands before it.
 SCIENCE = (
     "checks streams spectra slopes inputs arrays teachers "
-    "corruptions samples theory students training tasks measures batch solving together trial"
+    "corruptions samples theory students training tasks measures batch solving together costs trial"
 ).split()
 SWEEP = (
     "axes selection chunks disk ledger merging provenance contract sweep spec forms layout growth "
-    "store rows opening findings verification packing watching plan workers repairing standing "
-    "execution phases ranking plots"
+    "store rows opening findings verification packing watching forecast plan workers repairing "
+    "standing execution phases ranking plots"
 ).split()  # imports nothing of the science half
 FRONT = ["commands", "refining", "upkeep", "cli"]
 ORDER = [*SCIENCE, *SWEEP, *FRONT]

@@ -1,6 +1,8 @@
 import json
 import math
 import sys
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +152,46 @@ def test_a_prediction_rests_on_the_times_of_done_cells(tmp_path: Path) -> None:
     low, high, basis = after.estimate
     assert basis == "estimate from 4 cells done"
     assert low < 4 * float(np.median(after.ledger[:4, 4])) < high
+
+
+@dataclass(frozen=True)
+class Telling(Square):
+    """A square that knows what it shares, how fast it is and what it takes."""
+
+    @property
+    def shared_flops(self) -> dict[Hashable, float]:
+        return {("data set", self.mood): 7.0, ("stack",): 5.0}
+
+    @staticmethod
+    def speed(device: str = "auto", threads: int = 1) -> float:
+        return 2.0 * threads
+
+    @staticmethod
+    def memory(trials: Sequence[Any], threads: int = 1) -> float:
+        return 1e9 * len(trials) * threads
+
+
+def test_shared_work_counts_once_a_chunk_and_a_chunk_has_one_worker(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+
+    def trial(seed: int, mood: str) -> Telling:
+        return Telling(seed, mood=mood, work=1.0)
+
+    sweep = Sweep(trial, mood=["well", "diverges"], seed=range(6))
+    for workers, chunk, seconds in (
+        (4, {"mood": 1, "seed": 3}, (3 + 7 + 5) / 2),  # four chunks, one each
+        (2, {"mood": 1, "seed": 3}, 2 * (3 + 7 + 5) / 4),  # two each, by two threads
+        (4, {"mood": 2, "seed": 6}, (12 + 14 + 5) / 2),  # one chunk, which cannot be split
+    ):
+        made = plan(sweep, n_jobs=workers, chunk=chunk)
+        low, high, basis = made.estimate
+        assert math.sqrt(low * high) == pytest.approx(seconds)
+        assert high / low == pytest.approx(1.3**2)
+        assert "by the speed of this machine" in basis
+        assert made.memory == 1e9 * math.prod(chunk.values()) * (4 // workers)
+    assert "6.00 GB a worker" in str(plan(sweep, n_jobs=4, chunk={"mood": 1, "seed": 6}))
+    part = plan(sweep, n_jobs=4, chunk={"mood": 1, "seed": 3}, only={"mood": "well", "seed": [0]})
+    assert math.sqrt(math.prod(part.estimate[:2])) == pytest.approx((1 + 7 + 5) / 2)
 
 
 def test_a_plan_says_the_same_in_words_and_json() -> None:

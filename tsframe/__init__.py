@@ -32,6 +32,7 @@ The rooms, each of which may import only what stands above it::
     batch       draw, seat, train and measure the students of one stack
     solving/    students that are solved exactly: least norm, ridge, kernel ridge
     together    one engine call for trials of any kind, split into jobs
+    costs       what trials cost in work and memory
     trial       Trial: every number that decides a result; train(trials) -> xarray.Dataset
     --- below this line nothing knows torch ---
     axes        what may be a value on an axis
@@ -54,6 +55,7 @@ The rooms, each of which may import only what stands above it::
     verification  looks for damage, level by level, up to training cells again
     packing     a copy to publish: few checksummed objects (imports zarr)
     watching    progress, live or in a quiet log
+    forecast    time and memory of a run, from the work of its trials and the speed of the machine
     plan        cells -> chunks; what a run will take, before it runs
     workers/    who trains: crews, marks of what is in hand, signals (alone imports joblib)
     repairing   mends what verifying finds; never makes a cell done

@@ -193,8 +193,11 @@ def _on_device(
     firsts = [data.index(k) for k in range(max(data) + 1)]
 
     def inputs(arrays: list[np.ndarray]) -> torch.Tensor:
-        x = torch.as_tensor(np.stack([arrays[k] for k in firsts]), dtype=dtype)
-        return torch.cat([x, x.new_ones(*x.shape[:2], 1)], dim=2).to(device)
+        rows, dim = arrays[0].shape
+        x = torch.ones(len(firsts), rows, dim + 1, dtype=dtype)
+        for own, k in zip(x, firsts, strict=True):  # one after another: no second copy of all
+            own[:, :dim] = torch.as_tensor(arrays[k])
+        return x.to(device)
 
     def targets(arrays: list[np.ndarray]) -> torch.Tensor:
         y = torch.as_tensor(np.stack(arrays))

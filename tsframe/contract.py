@@ -36,7 +36,13 @@ class Domain(Protocol):
 
 
 class TrialLike(Protocol):
-    """What a sweep asks of a trial: a picklable value whose repr is its provenance."""
+    """What a sweep asks of a trial: a picklable value whose repr is its provenance.
+
+    It may also know ``shared_flops``, a dict of the work that is done once for all trials of a call
+    that have it under an equal key, and its type the static methods ``speed(device, threads)``,
+    in `flops` a second, and ``memory(trials, threads)``, the bytes that training them together
+    takes; then a plan predicts time and memory.
+    """
 
     @property
     def sharing_key(self) -> Hashable:

@@ -10,7 +10,6 @@ import json
 import logging
 import math
 import os
-import time
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsframe.chunks import Grid
+from tsframe.forecast import forecast_memory, forecast_seconds
 from tsframe.ledger import Array, pending, State
 from tsframe.selection import choose, Only
 from tsframe.store import Store
@@ -32,7 +32,6 @@ CHUNK_FLOPS = 1e12  # about 10 s of one core
 CHUNK_BYTES = 64_000_000  # of any one array
 CHUNK_CELLS = 10_000  # what a crash may cost, when trials are cheap
 OBJECTS_NOTED, OBJECTS_REFUSED = 1e6, 1e7
-EFFICIENCY = 0.5  # share of the speed of a plain matrix product that training is taken to reach
 LOG = logging.getLogger("tsframe")
 
 
@@ -54,6 +53,8 @@ class Plan:
         How many workers share the work.
     chosen : array of bool, shape (cells,)
         Which cells may be trained; the others are left as they are.
+    chunk_of : array of int, shape (cells,)
+        In which chunk each lies.
     since : float
         The first run that knows all measures; infinite if some are new.
     grows : str
@@ -66,6 +67,7 @@ class Plan:
     ledger: Array
     workers: int
     chosen: npt.NDArray[np.bool_]
+    chunk_of: npt.NDArray[np.intp]
     since: float = 0
     grows: str = ""
 
@@ -116,21 +118,16 @@ class Plan:
     def estimate(self) -> tuple[float, float, str]:
         """Seconds that the next run takes at least and at most, and what this rests on.
 
-        An estimate, not a bound: from the times in the store's ledger where there are any, else
-        from the speed of one matrix product, of which training reaches an unknown part.
+        An estimate, not a bound; see `tsframe.forecast.forecast_seconds`.
         """
-        work = float(self.flops[self.wanted].sum())
-        known = (self.ledger[:, 0] == State.DONE) & (self.ledger[:, 4] > 0)
-        if known.any():
-            rate = float(self.flops[known].sum() / self.ledger[known, 4].sum())
-            middle = work / (rate * self.workers)
-            return middle / 1.5, middle * 1.5, f"estimate from {known.sum()} cells done"
-        middle = work / (EFFICIENCY * product_rate())
-        basis = (
-            f"if all train through their budget of steps at {EFFICIENCY:.0%} of the speed of a "
-            "matrix product on this machine; a rough estimate"
+        return forecast_seconds(
+            self.sweep.trials(), self.flops, self.ledger, self.wanted, self.chunk_of, self.workers
         )
-        return middle / 2, middle * 2, basis
+
+    @cached_property
+    def memory(self) -> float | None:
+        """Bytes that one worker takes at most, if the trials can tell."""
+        return forecast_memory(self.sweep.trials(), self.wanted, self.chunk_of, self.workers)
 
     def rows(self) -> list[tuple[str, str]]:
         """Say it in words, for a table."""
@@ -150,6 +147,7 @@ class Plan:
             ("to train", f"{self.pending:,}"),
             ("measures", ", ".join(self.sweep.measures)),
             ("disk", f"{self.bytes / 1e6:,.2f} MB in {self.objects:,} files"),
+            *([("memory", f"{self.memory / 1e9:.2f} GB a worker")] if self.memory else []),
             ("time", wait if self.pending else "nothing to train"),
         ]
 
@@ -174,6 +172,7 @@ class Plan:
                 "bytes": self.bytes,
                 "flops": float(self.flops.sum()),
                 "workers": self.workers,
+                "memory": self.memory,
                 "seconds": [low, high],
                 "basis": basis,
             }
@@ -224,7 +223,8 @@ def plan(
     else:
         flops = costs_of(sweep)
         grid = Grid(sweep.shape, chunk_shape(sweep, flops, chunk or {}))
-        made = Plan(sweep, grid, flops, np.zeros((sweep.size, 6)), workers, chosen)
+        blank = np.zeros((sweep.size, 6))
+        made = Plan(sweep, grid, flops, blank, workers, chosen, grid.of_cells().reshape(-1))
     if made.objects > OBJECTS_NOTED:
         text = (
             f"{sweep.size:.2g} cells in chunks of {math.prod(made.grid.chunk)} make "
@@ -260,13 +260,15 @@ def resumed(
             "Leave the chunk out, or use a new store."
         )
     rows = fit.embedded(store.read_all("ledger")).reshape(fit.whole.size, -1)
+    grid, cells = Grid(fit.whole.shape, store.grid.chunk), fit.cells.reshape(-1)
     return Plan(
         sweep,
-        Grid(fit.whole.shape, store.grid.chunk),
-        costs_of(fit.whole)[fit.cells.reshape(-1)],
-        rows[fit.cells.reshape(-1)],
+        grid,
+        costs_of(fit.whole)[cells],
+        rows[cells],
         workers,
         chosen,
+        grid.of_cells().reshape(-1)[cells],
         math.inf if fit.measures else max(store.since.values()),
         str(fit) if fit.grows else "",
     )
@@ -348,14 +350,3 @@ def alike(numbers: npt.NDArray[np.intp]) -> list[bool]:
         length == 1 or bool(np.count_nonzero(np.diff(numbers, axis=axis)) * 2 < numbers.size)
         for axis, length in enumerate(numbers.shape)
     ]
-
-
-def product_rate(dim: int = 512, seconds: float = 0.1) -> float:
-    """Measure the speed of float32 matrix products on all cores, in operations a second."""
-    matrix = np.ones((dim, dim), np.float32)
-    matrix @ matrix  # starts the threads
-    count, start = 0, time.perf_counter()
-    while (passed := time.perf_counter() - start) < seconds:
-        matrix @ matrix
-        count += 1
-    return 2 * dim**3 * count / passed

@@ -15,12 +15,13 @@ from tsframe.arrays import ArrayInputs, check_rows, OwnLabels
 from tsframe.batch import MEASURES, MEASURES_OF_CLASSES, MEASURES_OVER_STEPS, PRECISIONS
 from tsframe.checks import later, repr_of
 from tsframe.corruptions import check_corruption, Corruption
+from tsframe.costs import CostedTask, memory_of, shared_work, work_of, working_set_of
 from tsframe.inputs import Gaussian, whole
 from tsframe.measures.asking import check_asked, declare, Measure
 from tsframe.measures.learned import StudentShape
 from tsframe.samples import check_label_noise
-from tsframe.solving.cost import work, working_set
-from tsframe.solving.exact import check_solvable, EXACT_MEASURES, ExactTask, Solvable
+from tsframe.solving.exact import check_solvable, EXACT_MEASURES, Solvable
+from tsframe.spectra import Isotropic
 from tsframe.students.jacot2018 import Jacot2018
 from tsframe.students.kernel import Kernel
 from tsframe.students.linear import Linear
@@ -29,6 +30,7 @@ from tsframe.students.random_features import RandomFeatures
 from tsframe.teachers import LinearTeacher, Teacher
 from tsframe.together import train_tasks
 from tsframe.training.adam import Adam
+from tsframe.training.calibration import kept_speed
 from tsframe.training.devices import resolve_device
 from tsframe.training.entropy_sgd import EntropySGD
 from tsframe.training.langevin import Langevin
@@ -41,8 +43,6 @@ from tsframe.training.sgd import SGD
 from tsframe.training.stopping import BestValidation
 
 __all__ = ["Trial", "train"]
-
-OVERHEAD = 3.5e6  # of one step of one student, in floating-point operations done in the same time
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -265,22 +265,27 @@ class Trial:
     @property
     def flops(self) -> float:
         """Predicted work, in floating-point operations, if the whole budget of steps is used."""
-        if isinstance(self.training, Ridge):
-            return work(cast(ExactTask, self))
-        shapes = self._network.layer_shapes(self.inputs.dim, self.teacher.outputs)
-        weights = sum(after * before for after, before in shapes)
-        first = shapes[0][0] * shapes[0][1]
-        rows = self.training.batch_size or self.n_train
-        step = self.training.gradients * (2.0 * rows * (3 * weights - first) + OVERHEAD)
-        looks = 1 + len(self.curve_steps)
-        if self.training.stop is not None:
-            looks += self.training.max_steps // self.training.stop.check_every
-        asked = sum(measure.flops(self.student_shape) for measure in self.measures)
-        return (
-            self.training.max_steps * step
-            + looks * 2.0 * weights * (self.n_train + self.n_test)
-            + (1 + len(self.measure_steps)) * asked
-        )
+        return work_of(cast(CostedTask, self))
+
+    @property
+    def shared_flops(self) -> dict[Hashable, float]:
+        """Work that is done once for all trials of a call that have it under an equal key."""
+        return shared_work(cast(CostedTask, self))
+
+    @staticmethod
+    def speed(device: str = "auto", threads: int = 1) -> float:
+        """Give the speed of a device in `flops` a second.
+
+        It is measured in some seconds when a device is seen for the first time, and kept.
+        """
+        where = resolve_device(device)
+        one = kept_speed(where, _plain, lambda some: train(some, device, 1))
+        return one if where.type == "cuda" else threads * one
+
+    @staticmethod
+    def memory(trials: Sequence["Trial"], threads: int = 1) -> float:
+        """Predict the memory of a process that trains these together on the CPU, in bytes."""
+        return memory_of(cast(Sequence[CostedTask], trials), threads)
 
     @property
     def _network(self) -> MLP:
@@ -290,13 +295,7 @@ class Trial:
     @property
     def bytes(self) -> float:
         """Working set in the engine: weights, their memory, and hidden values of one step."""
-        if isinstance(self.training, Ridge):
-            return working_set(cast(ExactTask, self))
-        shapes = self._network.layer_shapes(self.inputs.dim, self.teacher.outputs)
-        weights = sum(after * (before + 1) for after, before in shapes)
-        values = 4 * sum(after for after, _ in shapes) * (self.training.batch_size or self.n_train)
-        assert self.precision is not None
-        return PRECISIONS[self.precision].itemsize * float(self.training.copies * weights + values)
+        return working_set_of(cast(CostedTask, self))
 
     @staticmethod
     def train_together(
@@ -304,6 +303,19 @@ class Trial:
     ) -> xr.Dataset:
         """Train trials in one engine call; see `train`."""
         return train(trials, device, threads)
+
+
+def _plain(width: int, seed: int, lr: float, max_steps: int) -> Trial:
+    """Make a trial of little surprise, to measure the speed of a machine by."""
+    return Trial(
+        inputs=Gaussian(dim=200, spectrum=Isotropic()),
+        teacher=Teacher(width=10),
+        student=MLP(width, depth=2),
+        training=SGD(lr, momentum=0.9, batch_size=128, max_steps=max_steps),
+        n_train=512,
+        n_test=512,
+        seed=seed,
+    )
 
 
 def train(trials: Sequence[Trial], device: str = "auto", threads: int | None = None) -> xr.Dataset:

@@ -1,0 +1,90 @@
+"""How fast this machine does predicted work: measured once a device, and kept."""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Hashable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import platformdirs
+import torch
+
+from tsframe.training.devices import device_name
+
+__all__ = ["Costed", "kept_speed"]
+
+# (width, data sets, students on each, steps)
+SMALL_SWEEPS = ((10, 8, 8, 200), (60, 4, 4, 120), (300, 1, 4, 30))
+
+
+class Costed(Protocol):
+    """Something to be trained that knows its work, see `tsframe.contract.TrialLike`."""
+
+    @property
+    def flops(self) -> float: ...  # noqa: D102
+    @property
+    def shared_flops(self) -> Mapping[Hashable, float]: ...  # noqa: D102
+
+
+T = TypeVar("T", bound=Costed)
+
+
+def kept_speed(
+    device: torch.device,
+    make: Callable[[int, int, float, int], T],
+    train: Callable[[list[T]], Any],
+) -> float:
+    """Give the speed of a device, in predicted operations a second on one engine thread.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where.
+    make : callable (width, seed, lr, max_steps)
+        Makes a trial.
+    train : callable
+        Trains a list of them on one engine thread.
+
+    Returns
+    -------
+    float
+    """
+    name = f"{platform.node()}, {device_name(device)}, torch {torch.__version__}"
+    path = Path(platformdirs.user_cache_dir("tsframe")) / "speed.json"
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        return float(known[name])
+    except (OSError, ValueError, KeyError, TypeError):
+        known = {}
+    speed = float(np.median([_speed(make, train) for _ in range(3)]))
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        known = found if isinstance(found, dict) else {}
+    except (OSError, ValueError):
+        pass
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.{os.getpid()}")
+        part.write_text(json.dumps({**known, name: speed}, indent=1), encoding="utf-8")
+        part.replace(path)
+    except OSError:
+        pass  # it is measured again next time
+    return speed
+
+
+def _speed(make: Callable[[int, int, float, int], T], train: Callable[[list[T]], Any]) -> float:
+    """Train some small sweeps; give their predicted work by the seconds taken."""
+    work, seconds = 0.0, 0.0
+    for width, sets, students, steps in SMALL_SWEEPS:
+        rates = [0.01 * (k + 1) for k in range(students)]
+        trials = [make(width, seed, lr, steps) for seed in range(sets) for lr in rates]
+        train([make(width, 0, 0.01, 1)])  # compiles its kernels
+        start = time.perf_counter()
+        train(trials)
+        seconds += time.perf_counter() - start
+        shared = {key: cost for trial in trials for key, cost in trial.shared_flops.items()}
+        work += sum(trial.flops for trial in trials) + sum(shared.values())
+    return work / seconds
