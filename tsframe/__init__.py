@@ -24,6 +24,7 @@ The rooms, each of which may import only what stands above it::
     teachers    functions that label: a network, a linear map; drawn from a seed, then frozen
     corruptions what randomization tests do to labeled inputs: shuffled, or Gaussian instead
     samples     the train and test arrays of one task, label noise included
+    augmentations what may be done to training inputs at every step without a change of their law
     theory/     exact predictions: ridge, random features, ranks, kernels, dynamics, bounds
     students/   networks, stacks of them, one built to memorize; linear, random features, kernels
     training/   the batched engine: backward pass, optimizers, stopping rules, routes of products

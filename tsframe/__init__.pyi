@@ -1,5 +1,6 @@
 from . import phases as phases, plots as plots, ranking as ranking, theory as theory
 from .arrays import ArrayInputs as ArrayInputs, OwnLabels as OwnLabels
+from .augmentations import FlatNoise as FlatNoise, SignFlips as SignFlips
 from .corruptions import (
     MatchedGaussian as MatchedGaussian,
     RANDOMIZATION_TESTS as RANDOMIZATION_TESTS,

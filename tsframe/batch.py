@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from tsframe.augmentations import Augmentation
 from tsframe.measures.classes import class_measures
 from tsframe.measures.errors import errors, is_interpolated
 from tsframe.measures.norms import distance, weight_norm
@@ -21,7 +22,7 @@ from tsframe.students.mlp import MLP
 from tsframe.students.stack import Stack
 from tsframe.tasks import draw_tasks, draw_validation
 from tsframe.training.engine import Snapshot, train_stack
-from tsframe.training.minibatches import SampleSet, TrainingSet
+from tsframe.training.minibatches import SampleSet, TrainingSet, Vary
 from tsframe.training.optimizer import Optimizer
 from tsframe.training.products import Route
 from tsframe.training.stopping import BestValidation
@@ -48,6 +49,8 @@ class StepTask(AskingTask, Protocol):
     def student(self) -> MLP: ...  # noqa: D102 - described by Trial
     @property
     def training(self) -> Optimizer: ...  # noqa: D102
+    @property
+    def augmentation(self) -> Augmentation | None: ...  # noqa: D102
     @property
     def curve_steps(self) -> tuple[int, ...]: ...  # noqa: D102
     @property
@@ -190,6 +193,13 @@ def _on_device(
     Inputs are one array a data set with a last column of ones, targets one row a task.
     """
     dtype = PRECISIONS[tasks[0].precision]
+
+    def varied(task: StepTask) -> Vary | None:
+        change = task.augmentation
+        if change is None:
+            return None
+        return lambda rows, draws: change(rows, task.inputs, task.seed, draws)
+
     firsts = [data.index(k) for k in range(max(data) + 1)]
 
     def inputs(arrays: list[np.ndarray]) -> torch.Tensor:
@@ -208,6 +218,7 @@ def _on_device(
         targets([s.y_train for s in samples]),
         [tasks[k].seed for k in firsts],
         tasks[0].training.batch_size or tasks[0].n_train,
+        [varied(tasks[k]) for k in firsts],
     )
     return train, SampleSet(
         inputs([s.x_test for s in samples]), targets([s.y_test for s in samples])

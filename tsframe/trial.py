@@ -12,6 +12,7 @@ from typing import cast
 import xarray as xr
 
 from tsframe.arrays import ArrayInputs, check_rows, OwnLabels
+from tsframe.augmentations import Augmentation, check_augmentation
 from tsframe.batch import MEASURES, MEASURES_OF_CLASSES, MEASURES_OVER_STEPS, PRECISIONS
 from tsframe.checks import later, repr_of
 from tsframe.corruptions import check_corruption, Corruption
@@ -67,6 +68,8 @@ class Trial:
         the teacher and 0 is optimal.
     corruption : ShuffledCoordinates, MatchedGaussian or None
         What is done to training and test inputs once they are labeled.
+    augmentation : FlatNoise, SignFlips or None
+        How the inputs of a minibatch are varied, anew at every step; see `tsframe.augmentations`.
     loss : str or None
         ``"cross_entropy"`` or ``"mse"``; None takes cross-entropy for classes and mse for
         regression, and always mse for `Ridge`.
@@ -103,6 +106,7 @@ class Trial:
     seed: int = 0
     precision: str | None = None
     corruption: Corruption | None = later(None)
+    augmentation: Augmentation | None = later(None)
     measures: Sequence[Measure] = later(())
     measure_steps: Sequence[int] = later(())
 
@@ -122,6 +126,12 @@ class Trial:
         check_label_noise(self.label_noise, self.teacher)
         object.__setattr__(self, "label_noise", float(self.label_noise))
         check_corruption(self.corruption)
+        check_augmentation(self.augmentation, self.inputs, self.teacher)
+        if self.augmentation is not None and (self.corruption is not None or self.exact):
+            raise ValueError(
+                "augmentation varies the inputs of a student that takes steps and whose inputs are "
+                f"not corrupted; got training={self.training!r}, corruption={self.corruption!r}."
+            )
         if isinstance(self.teacher, LinearTeacher):
             self.teacher.check_dim(self.inputs.dim)
         check_rows(self.inputs, self.teacher, self.n_train, self.n_test)
@@ -187,7 +197,14 @@ class Trial:
     @property
     def sharing_key(self) -> Hashable:
         """What decides the inputs: trials with equal keys share one wide first layer."""
-        return (self.inputs, self.corruption, self.n_train, self.n_test, self.seed)
+        return (
+            self.inputs,
+            self.corruption,
+            self.augmentation,
+            self.n_train,
+            self.n_test,
+            self.seed,
+        )
 
     @property
     def exact(self) -> bool:

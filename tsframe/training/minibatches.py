@@ -5,6 +5,7 @@ same minibatches, which lets their first layers be one product, and makes them a
 students of different seeds do not.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -17,6 +18,8 @@ from tsframe.streams import stream
 from tsframe.students.layout import Layout
 
 __all__ = ["SampleSet", "Seated", "TrainingSet", "epoch_order"]
+
+Vary = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 ROWS_AT_ONCE = 128  # samples of one forward pass when a whole set is evaluated; fits the cache
 
@@ -73,6 +76,7 @@ class Seated:
     def __init__(self, samples: SampleSet, layout: Layout) -> None:
         device = samples.inputs.device
         self.samples = samples
+        self.data = layout.data
         self.sets: list[int] = np.unique(layout.data).tolist()
         self._data = torch.as_tensor(layout.data, device=device)
         self._in_order = layout.data.tolist() == list(range(len(samples.inputs)))
@@ -112,17 +116,60 @@ class Seated:
 
 
 class TrainingSet(SampleSet):
-    """A SampleSet with an order for every epoch."""
+    """A SampleSet with an order for every epoch.
 
-    def __init__(self, inputs: Tensor, targets: Tensor, seeds: list[int], batch_size: int) -> None:
+    Parameters
+    ----------
+    inputs, targets : Tensor
+        As in `SampleSet`.
+    seeds : list of int
+        Of every data set.
+    batch_size : int
+        Samples of a minibatch.
+    varied : sequence of callable (rows, generator) or None, optional
+        For every data set what its augmentation makes of the inputs of a minibatch, shape (samples,
+        dim), without the ones.
+    """
+
+    def __init__(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        seeds: list[int],
+        batch_size: int,
+        varied: Sequence[Vary | None] = (),
+    ) -> None:
         super().__init__(inputs, targets)
+        self._varied = {k: vary for k, vary in enumerate(varied) if vary is not None}
+        self._streams = {k: stream(seeds[k], "augmentation") for k in self._varied}
+        self._given: tuple[int, tuple[Tensor, Tensor]] | None = None
         self.seeds, self.batch_size = seeds, batch_size
         self.steps_an_epoch = self.size // batch_size
         self._orders = torch.empty(len(seeds), self.size, dtype=torch.int64, device=inputs.device)
         self._epochs = [-1] * len(seeds)  # of which the orders are
 
     def batch(self, seated: Seated, step: int) -> tuple[Tensor, Tensor]:
-        """Give the inputs and targets of a step, as `Seated.block` does."""
+        """Give the inputs and targets of a step, as `Seated.block` does.
+
+        Asked twice for one step, it gives the same twice, augmentation included.
+        """
+        if not self._varied:
+            return self._rows(seated, step)
+        if self._given is None or self._given[0] != step:
+            inputs, targets = self._rows(seated, step)
+            self._given = step, (self._vary(seated, inputs.clone()), targets)
+        return self._given[1]
+
+    def _vary(self, seated: Seated, inputs: Tensor) -> Tensor:
+        for k in seated.sets:
+            if k in self._varied:
+                groups = torch.as_tensor(np.flatnonzero(seated.data == k), device=inputs.device)
+                rows = inputs[groups[0], :, :-1].double().cpu().numpy()
+                varied = torch.as_tensor(self._varied[k](rows, self._streams[k])).to(inputs)
+                inputs[groups, :, :-1] = varied
+        return inputs
+
+    def _rows(self, seated: Seated, step: int) -> tuple[Tensor, Tensor]:
         if self.batch_size == self.size:
             return seated.whole
         epoch, place = divmod(step, self.steps_an_epoch)
