@@ -31,6 +31,7 @@ __all__ = [
     "jacobian_spectrum",
     "mean_gradient_norm",
     "minibatch_factor",
+    "product_spectrum",
     "rank_bound",
 ]
 
@@ -60,8 +61,10 @@ def jacobian_spectrum(
     Spectrum
     """
     if output is None:
-        return _spectrum(passed, every_output(passed.outputs), 1.0 / passed.n, layers)
-    return _spectrum(passed, one_output(passed.outputs, output), 1.0 / passed.n, layers, span=1)
+        return product_spectrum(passed, every_output(passed.outputs), 1.0 / passed.n, layers)
+    return product_spectrum(
+        passed, one_output(passed.outputs, output), 1.0 / passed.n, layers, span=1
+    )
 
 
 def fisher_spectrum(
@@ -105,7 +108,7 @@ def fisher_spectrum(
         start = label_gradients(passed.outputs, labels)
         scale, kind = 1.0 / (passed.n * labels.shape[1]), "given"
     span = passed.outputs.shape[1] - 1
-    return _spectrum(passed, start, scale, layers, labels=kind, span=span)
+    return product_spectrum(passed, start, scale, layers, labels=kind, span=span)
 
 
 def gauss_newton_spectrum(
@@ -131,7 +134,7 @@ def gauss_newton_spectrum(
     """
     if objective.loss == "cross_entropy":
         return fisher_spectrum(passed, layers=layers)
-    return _spectrum(passed, every_output(passed.outputs), 2.0 / passed.n, layers)
+    return product_spectrum(passed, every_output(passed.outputs), 2.0 / passed.n, layers)
 
 
 def gradient_noise_spectrum(
@@ -168,7 +171,7 @@ def gradient_noise_spectrum(
     start = loss_gradients(passed.outputs, targets, objective)
     factor = 1.0 if batch_size is None else minibatch_factor(passed.n, batch_size)
     span = passed.outputs.shape[1] - (objective.loss == "cross_entropy")
-    return _spectrum(passed, start, factor / passed.n, layers, centered=True, span=span)
+    return product_spectrum(passed, start, factor / passed.n, layers, centered=True, span=span)
 
 
 def mean_gradient_norm(
@@ -261,16 +264,43 @@ def rank_bound(
     return max(0, min(passed.n * rows - centered, weights))
 
 
-def _spectrum(
+def product_spectrum(
     passed: ForwardPass,
     start: Tensor,
     scale: float,
-    layers: Sequence[int] | None,
+    layers: Sequence[int] | None = None,
     centered: bool = False,
     labels: str | None = None,
     span: int | None = None,
 ) -> Spectrum:
-    """Decompose scale * J^T J by its smaller side."""
+    """Measure the spectrum of scale * J^T J for any start rows, by its smaller side.
+
+    Parameters
+    ----------
+    passed : ForwardPass
+        Of n samples.
+    start : Tensor, shape (n, rows, outputs)
+        Start rows, see `tsframe.measures.start_rows`.
+    scale : float
+        E.g. 1 / n.
+    layers : sequence of int, optional
+        Layers whose weights count; all by default.
+    centered : bool
+        Whether the mean of all rows is taken off.
+    labels : str, optional
+        Kept in the result.
+    span : int, optional
+        See `rank_bound`.
+
+    Returns
+    -------
+    Spectrum
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If the eigenvalues do not sum to the trace that the lengths of the rows give.
+    """
     deltas = sensitivities(passed, start)
     rows, n = start.shape[1], passed.n
     count = n * rows
