@@ -35,6 +35,7 @@ The rooms, each of which may import only what stands above it::
     together    one engine call for trials of any kind, split into jobs
     costs       what trials cost in work and memory
     trial       Trial: every number that decides a result; train(trials) -> xarray.Dataset
+    perceptron/ the binary perceptron: all its solutions, their clusters; a trial of its own
     --- below this line nothing knows torch ---
     axes        what may be a value on an axis
     selection   some cells of a sweep, by values on its axes or by a mask

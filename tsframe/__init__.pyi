@@ -1,4 +1,10 @@
-from . import phases as phases, plots as plots, ranking as ranking, theory as theory
+from . import (
+    perceptron as perceptron,
+    phases as phases,
+    plots as plots,
+    ranking as ranking,
+    theory as theory,
+)
 from .arrays import ArrayInputs as ArrayInputs, OwnLabels as OwnLabels
 from .augmentations import FlatNoise as FlatNoise, SignFlips as SignFlips
 from .corruptions import (
