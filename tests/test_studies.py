@@ -4,7 +4,7 @@ import re
 import runpy
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,11 @@ FEWER: dict[str, dict[str, Any]] = {  # enough of each study's axes for its figu
     ),
     "benign_overfitting": dict(slope=[0.01, 0.1], width=[4, 12], seed=[0, 1]),
     "binary_perceptron": dict(n_train=[7, 20], seed=[0, 1]),
+    "deep_linear": dict(
+        model=["1 layer", "2 layers", "3 layers", "least nuclear norm"],
+        observed=[400, 650, 1600],
+        seed=[0, 1],
+    ),
     "digits": dict(n_train=[50, 100], width=[8], seed=[0, 1]),
     "double_descent": dict(n_train=[8, 64, 96], width=[8, 64, 96], seed=[0, 1]),
     "double_descent_networks": dict(n_train=[16, 32, 64], width=[1, 4], seed=[0, 1]),
@@ -59,8 +64,10 @@ def shortened(function):
             return full
         training = full.training
         short = training if isinstance(training, Ridge) else replace(training, max_steps=10)
-        curve = tuple(step for step in full.curve_steps if step <= 10)
-        return replace(full, n_test=50, training=short, curve_steps=curve)
+        steps = tuple(step for step in full.curve_steps if step <= 10)
+        changes = dict(training=short, n_test=50, curve_steps=steps)
+        known = {one.name for one in fields(full)}  # matrices to be completed have no n_test
+        return replace(full, **{name: new for name, new in changes.items() if name in known})
 
     return trial
 

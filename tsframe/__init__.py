@@ -36,6 +36,7 @@ The rooms, each of which may import only what stands above it::
     costs       what trials cost in work and memory
     trial       Trial: every number that decides a result; train(trials) -> xarray.Dataset
     perceptron/ the binary perceptron: all its solutions, their clusters; a trial of its own
+    completion/ another kind of trial: matrices filled in by deep linear networks, or convexly
     --- below this line nothing knows torch ---
     axes        what may be a value on an axis
     selection   some cells of a sweep, by values on its axes or by a mask

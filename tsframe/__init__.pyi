@@ -7,6 +7,13 @@ from . import (
 )
 from .arrays import ArrayInputs as ArrayInputs, OwnLabels as OwnLabels
 from .augmentations import FlatNoise as FlatNoise, SignFlips as SignFlips
+from .completion.factorization import (
+    DeepFactorization as DeepFactorization,
+    GradientFlow as GradientFlow,
+)
+from .completion.nuclear import ADMM as ADMM, NuclearNorm as NuclearNorm
+from .completion.targets import LowRank as LowRank
+from .completion.trial import Completion as Completion
 from .corruptions import (
     MatchedGaussian as MatchedGaussian,
     RANDOMIZATION_TESTS as RANDOMIZATION_TESTS,
