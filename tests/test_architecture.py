@@ -24,9 +24,9 @@ SCIENCE = (
     "completion"
 ).split()
 SWEEP = (
-    "axes selection chunks disk ledger merging provenance contract sweep spec forms layout growth "
-    "store rows opening findings verification packing watching forecast plan workers repairing "
-    "standing execution phases ranking plots"
+    "axes selection chunks buckets places disk ledger merging provenance contract sweep spec forms "
+    "layout growth store rows opening findings verification packing watching forecast plan workers "
+    "repairing standing execution phases ranking plots"
 ).split()  # imports nothing of the science half
 FRONT = ["commands", "refining", "upkeep", "cli"]
 ORDER = [*SCIENCE, *SWEEP, *FRONT]
@@ -35,6 +35,7 @@ ORDER = [*SCIENCE, *SWEEP, *FRONT]
 PLACES = {
     "torch": {"students", "training", "measures", "batch", "together"},
     "zarr": {"layout", "packing"},
+    "obstore": {"buckets"},
     "joblib": {"workers"},
     "matplotlib": {"plots"},
     "seaborn": {"plots"},

@@ -18,6 +18,7 @@ from tsframe.growth import grow
 from tsframe.ledger import State
 from tsframe.merging import Rows
 from tsframe.opening import open_store
+from tsframe.places import Place
 from tsframe.plan import plan
 from tsframe.provenance import Runs
 from tsframe.rows import train_rows
@@ -61,7 +62,7 @@ def trained(log: Path) -> Counter[float]:
     return Counter(float(file.name.split("-")[0]) for file in log.iterdir())
 
 
-def right(path: Path, sweep: Sweep) -> bool:
+def right(path: Place, sweep: Sweep) -> bool:
     """Whether every cell of the sweep holds what the pure function gives."""
     dataset = open_store(path)
     for cell in sweep.cells():

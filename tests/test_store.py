@@ -14,6 +14,7 @@ from tests.toy import Square, STEPS
 from tsframe.execution import run
 from tsframe.ledger import ENTRIES, pending, State
 from tsframe.opening import open_store
+from tsframe.places import Place
 from tsframe.store import Rows, Store
 from tsframe.sweep import Sweep
 
@@ -38,7 +39,7 @@ def path(tmp_path: Path, sweep: Sweep) -> Path:
     return tmp_path / "s.zarr"
 
 
-def objects(path: Path, array: str) -> set[str]:
+def objects(path: Place, array: str) -> set[str]:
     return {name for name in os.listdir(path / array) if name != "zarr.json"}
 
 

@@ -16,6 +16,7 @@ from tests.toy import Square
 from tsframe.chunks import Grid
 from tsframe.execution import in_shard, run
 from tsframe.opening import open_store
+from tsframe.places import overwrite
 from tsframe.store import Store
 from tsframe.sweep import Sweep
 from tsframe.workers.claims import claim, owners
@@ -176,7 +177,7 @@ def test_marks_tell_what_was_said_and_go(tmp_path: Path) -> None:
     before = marks.signature()
     marks.touch(first)
     assert marks.signature() != before
-    marks.path(second).write_text("{")  # a disk that was full
+    overwrite(marks.path(second), "{")  # a disk that was full
     assert marks.of(7, 2)[1].cell is None
     marks.clear(7, 2)
     assert [mark.chunk for mark in marks] == [11]

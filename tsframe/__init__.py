@@ -41,6 +41,8 @@ The rooms, each of which may import only what stands above it::
     axes        what may be a value on an axis
     selection   some cells of a sweep, by values on its axes or by a mask
     chunks      the grid of cells and its blocks
+    buckets     what is in an object store, named as files are (alone imports obstore)
+    places      in a folder or a bucket: to write once, to write over, to show life
     disk        what a disk may refuse, and how often it is asked again
     ledger      the state of every cell, and the digest that vouches for it
     merging     what a commit writes: rows merged into what a chunk holds by now

@@ -52,7 +52,7 @@ def main(tokens: Sequence[str] | None = None) -> None:
         )
     except RuntimeError as error:
         leave(str(error), 3)
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         leave(str(error), 2)
 
 

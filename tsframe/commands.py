@@ -28,6 +28,7 @@ from rich.text import Text
 from tsframe.axes import describe
 from tsframe.execution import CellFailed, in_shard, read_shard, run as run_sweep, STALL
 from tsframe.ledger import State
+from tsframe.places import place as located
 from tsframe.plan import plan as plan_sweep
 from tsframe.selection import choose, parse_choice
 from tsframe.standing import Status, status as look
@@ -41,7 +42,9 @@ PAUSE = 2.0  # seconds between two looks at a store
 UNATTENDED = 10.0  # seconds without a run at work after which there is nothing to watch
 
 Target = Annotated[str, Parameter(help="Name of a study, or the path of its file.")]
-Place = Annotated[Path | None, Parameter(help="The store; by default stores/NAME.zarr.")]
+Place = Annotated[
+    Path | None, Parameter(help="The store, or s3://BUCKET/KEY; by default stores/NAME.zarr.")
+]
 Jobs = Annotated[int | None, Parameter(help="Workers; by default one a core, or one on a GPU.")]
 Device = Annotated[str, Parameter(help="auto, cpu or cuda.")]
 Some = Annotated[
@@ -144,7 +147,7 @@ def run(
     """Train what is missing of a sweep, then draw its figures."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     study = find(target)
-    path = store or study.store
+    path = located(store or study.store)
     sweep = load(study)
     some = parse_choice(sweep.axes, only)
     try:
@@ -190,8 +193,8 @@ def status(
     json: Json = False,
 ) -> int:
     """Say how far a store is: done, failed, to do; who is at work; the last error."""
-    itself = (Path(target) / "zarr.json").exists()  # the target may be a store
-    path = store or (Path(target) if itself else find(target).store)
+    itself = (located(target) / "zarr.json").exists()  # the target may be a store
+    path = located(store or (target if itself else find(target).store))
     seen = look(path)
     if not watch:
         print(seen.to_json() if json else seen)
@@ -207,7 +210,7 @@ def status(
     return seen.code
 
 
-def watched(path: Path, seen: Status) -> Iterator[Status]:
+def watched(path: os.PathLike[str], seen: Status) -> Iterator[Status]:
     """Look at a store again and again, as long as there is something to see.
 
     Yields
@@ -279,7 +282,7 @@ def load(study: Study) -> Sweep:
     return sweep
 
 
-def draw(study: Study, store: Path) -> list[Path]:
+def draw(study: Study, store: os.PathLike[str]) -> list[Path]:
     """Draw a study's figures.
 
     Raises

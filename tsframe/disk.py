@@ -7,10 +7,11 @@ import os
 import random
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TypeVar
 
+from tsframe.buckets import Remote
 from tsframe.chunks import Grid
+from tsframe.places import Place
 
 __all__ = ["FULL", "check_room", "stubborn"]
 
@@ -22,13 +23,13 @@ LOG = logging.getLogger("tsframe")
 Given = TypeVar("Given")
 
 
-def check_room(path: Path, grid: Grid, sizes: Sequence[int]) -> None:
+def check_room(path: Place, grid: Grid, sizes: Sequence[int]) -> None:
     """Refuse a store that its disk cannot hold, and warn where it is close.
 
     Parameters
     ----------
-    path : Path
-        The store.
+    path : Place
+        The store; a bucket has always room.
     grid : Grid
         Its cells and chunks.
     sizes : sequence of int
@@ -39,6 +40,8 @@ def check_room(path: Path, grid: Grid, sizes: Sequence[int]) -> None:
     OSError
         If there is less space, or are fewer files, than a full store takes at most.
     """
+    if isinstance(path, Remote):
+        return
     cells = math.prod(grid.chunk)
     need = len(grid) * sum(-(-8 * cells * size // BLOCK) * BLOCK for size in sizes)
     disk = os.statvfs(path.parent)

@@ -11,7 +11,6 @@ import os
 import re
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +19,7 @@ import xarray as xr
 from tsframe.chunks import Grid
 from tsframe.growth import grow
 from tsframe.opening import open_store, view
+from tsframe.places import Place, place, stands
 from tsframe.plan import Plan, plan
 from tsframe.provenance import facts
 from tsframe.selection import Only
@@ -109,7 +109,7 @@ def run(
     crew = muster(n_jobs, device)
     part = read_shard(shard)
     check_seconds(limit=limit, stall=stall, grace=grace)
-    path = Path(store)
+    path = place(store)
     planned = plan(sweep, path, chunk=chunk, n_jobs=crew.workers, only=only)
     make(path, sweep, planned)
     name = f"{part[0]}-{part[1]}" if part else "all"
@@ -146,10 +146,10 @@ def run(
     return open_store(path)
 
 
-def make(path: Path, sweep: Sweep, planned: Plan) -> None:
+def make(path: Place, sweep: Sweep, planned: Plan) -> None:
     """Make the store if there is none; of several processes that try, one makes it for all."""
     with contextlib.suppress(FileExistsError):
-        if path.exists():
+        if stands(path):
             Store.open(path)  # or say why that cannot be
         else:
             Store.create(path, sweep, planned.grid.chunk)

@@ -7,14 +7,13 @@ do with it is in `layout`.
 import json
 import math
 import os
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from tsframe.axes import Value
 from tsframe.ledger import ENTRIES
+from tsframe.places import overwrite, Place
 
 __all__ = [
     "FORMAT",
@@ -35,7 +34,7 @@ COORDINATES = 1024  # values in a chunk of a coordinate, or all it has at creati
 Spec: TypeAlias = Mapping[str, Any]
 
 
-def root_facts(path: Path) -> dict[str, Any]:
+def root_facts(path: Place) -> dict[str, Any]:
     """Read the attributes of a store, or say why there are none.
 
     Raises
@@ -70,13 +69,15 @@ def root_facts(path: Path) -> dict[str, Any]:
     return facts
 
 
-def root_mark(path: Path) -> tuple[int, int, int]:
-    """Give what changes whenever the attributes of a store are written; zeros if there are none."""
+def root_mark(path: Place) -> tuple[object, ...]:
+    """Give what changes whenever the attributes of a store are written; empty if there are none."""
     try:
-        facts = os.stat(path / "zarr.json")
-    except OSError:
-        return 0, 0, 0
-    return facts.st_ino, facts.st_mtime_ns, facts.st_size
+        facts = (path / "zarr.json").stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    if isinstance(facts, os.stat_result):
+        return facts.st_ino, facts.st_mtime_ns, facts.st_size
+    return facts.tag, facts.st_mtime
 
 
 def attributes(spec: Spec) -> dict[str, Any]:
@@ -164,19 +165,17 @@ def differences(there: Any, due: Any, where: str = "") -> list[str]:
     return [] if same else [f"{where[1:]} is {there!r}, not {due!r}"]
 
 
-def metadata(path: Path, name: str) -> dict[str, Any]:
+def metadata(path: Place, name: str) -> dict[str, Any]:
     """Read the zarr.json of an array; empty if there is none that is JSON of an array."""
     try:
         facts = json.loads((path / name / "zarr.json").read_text())
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
     return facts if isinstance(facts, dict) and facts.get("node_type") == "array" else {}
 
 
-def rebuild_root(path: Path, name: str, spec: Spec) -> None:
+def rebuild_root(path: Place, name: str, spec: Spec) -> None:
     """Write the attributes of a store anew, and nothing but these."""
     facts = {"tsframe_format": FORMAT, "name": name, **attributes(spec)}
     text = json.dumps({"attributes": facts, "zarr_format": 3, "node_type": "group"}, indent=2)
-    draft = path / "runs" / f".zarr.json.{uuid.uuid4().hex}"
-    draft.write_text(text)
-    draft.replace(path / "zarr.json")
+    overwrite(path / "zarr.json", text, path / "runs")

@@ -10,11 +10,11 @@ write, or by two at once; for readers the store is what it was.
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tsframe.forms import root_facts
 from tsframe.layout import enlarge
+from tsframe.places import Place
 from tsframe.provenance import facts, Runs, stamp
 from tsframe.spec import Fit, fit, spec_of
 from tsframe.sweep import Sweep
@@ -24,7 +24,7 @@ __all__ = ["finish", "grow", "intent", "recall", "since_of"]
 LOG = logging.getLogger("tsframe")
 
 
-def recall(path: Path, root: Mapping[str, Any]) -> dict[str, Any]:
+def recall(path: Place, root: Mapping[str, Any]) -> dict[str, Any]:
     """Give the spec that a store was made with or last grew to."""
     version = root["spec_version"]
     known = Runs(path / "runs").read(f"spec-{version}")
@@ -32,12 +32,12 @@ def recall(path: Path, root: Mapping[str, Any]) -> dict[str, Any]:
     return {**root["spec"], **own, "corners": known.get("corners", [])}
 
 
-def intent(path: Path, root: Mapping[str, Any]) -> bool:
+def intent(path: Place, root: Mapping[str, Any]) -> bool:
     """Tell whether a growth of a store has begun that its attributes do not show yet."""
     return (path / "runs" / f"spec-{root['spec_version'] + 1}.json").exists()
 
 
-def since_of(path: Path, version: int) -> dict[str, int]:
+def since_of(path: Place, version: int) -> dict[str, int]:
     """Give for each measure that growth has added the number of the first run that knew it."""
     runs = Runs(path / "runs")
     grown = {v: runs.read(f"spec-{v}").get("new", ()) for v in range(2, version + 1)}
@@ -46,12 +46,12 @@ def since_of(path: Path, version: int) -> dict[str, int]:
     }
 
 
-def grow(path: Path, sweep: Sweep) -> Fit:
+def grow(path: Place, sweep: Sweep) -> Fit:
     """Make room in a store for what a sweep has and the store has not; train nothing.
 
     Parameters
     ----------
-    path : Path
+    path : Place
         The store.
     sweep : Sweep
         The same function of the same axes; it may have fewer values than the store elsewhere.
@@ -73,7 +73,7 @@ def grow(path: Path, sweep: Sweep) -> Fit:
             LOG.info("%s grows by %s; what it holds stays", path, found)
 
 
-def finish(path: Path) -> None:
+def finish(path: Place) -> None:
     """Carry out the growth that was begun, if there is one.
 
     Raises

@@ -10,30 +10,34 @@ import contextlib
 import functools
 import json
 import logging
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 import zarr
-from zarr.abc.buffer import Buffer
+from zarr.abc.buffer import Buffer, BufferPrototype
+from zarr.abc.store import ByteRequest
 from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
-from zarr.errors import ContainsArrayError
-from zarr.storage import MemoryStore
+from zarr.errors import ContainsArrayError, ContainsGroupError
+from zarr.storage import MemoryStore, ObjectStore
 
 from tsframe.axes import Value
+from tsframe.buckets import client, refusals, Remote, server
 from tsframe.forms import attributes, coordinates, differences, Form, FORMAT, forms, metadata, Spec
+from tsframe.places import create as create_file, overwrite, Place
 from tsframe.provenance import require
 
 __all__ = [
     "Array",
+    "draft_in",
     "enlarge",
     "faults",
     "open_arrays",
+    "own_pipeline",
     "read_coordinate",
     "rebuild",
     "write_empty",
+    "zarr_store",
 ]
 
 for package, lowest, reason in (
@@ -46,6 +50,83 @@ for package, lowest, reason in (
 LOG = logging.getLogger("tsframe")
 PIPELINE = "zarr.core.codec_pipeline.BatchedCodecPipeline"  # zarr's own
 Array: TypeAlias = "zarr.Array[Any]"
+
+
+class Objects(ObjectStore[Any]):
+    """The objects of a store in a bucket; what the server refuses is an OSError, never a loss."""
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        with refusals(key):
+            return await super().get(key, prototype, byte_range)
+
+    async def get_partial_values(
+        self,
+        prototype: BufferPrototype,
+        key_ranges: Iterable[tuple[str, ByteRequest | None]],
+    ) -> list[Buffer | None]:
+        with refusals("a shard"):
+            return await super().get_partial_values(prototype, key_ranges)
+
+    async def exists(self, key: str) -> bool:
+        with refusals(key):
+            return await super().exists(key)
+
+    async def set(self, key: str, value: Buffer) -> None:
+        with refusals(key):
+            await super().set(key, value)
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        with refusals(key):
+            await super().set_if_not_exists(key, value)
+
+    async def delete(self, key: str) -> None:
+        with refusals(key):
+            await super().delete(key)
+
+    async def list_dir(self, prefix: str) -> AsyncGenerator[str, None]:
+        with refusals(prefix):
+            async for key in super().list_dir(prefix):
+                yield key
+
+
+class Draft(Objects):
+    """Objects of which the root is kept back until all else is written."""
+
+    text = ""
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        if key != "zarr.json":
+            return await super().get(key, prototype, byte_range)
+        return prototype.buffer.from_bytes(self.text.encode()) if self.text else None
+
+    async def exists(self, key: str) -> bool:
+        return bool(self.text) if key == "zarr.json" else await super().exists(key)
+
+    async def set(self, key: str, value: Buffer) -> None:
+        if key == "zarr.json":
+            self.text = value.to_bytes().decode()
+        else:
+            await super().set(key, value)
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        if not await self.exists(key):
+            await self.set(key, value)
+
+
+def draft_in(path: Remote) -> Draft:
+    """Give what zarr writes a place by that is to have its root last."""
+    return Draft(client(path.bucket, path.key, server()))
+
+
+def zarr_store(path: Place) -> Any:
+    """Give what zarr and xarray open a place by; a folder is opened by its path."""
+    if not isinstance(path, Remote):
+        return path
+    return Objects(client(path.bucket, path.key, server()))
 
 
 @functools.cache
@@ -71,7 +152,7 @@ def own_pipeline() -> Iterator[None]:
 
 
 @own_pipeline()
-def open_arrays(path: Path, facts: Mapping[str, Any], write: bool) -> dict[str, Array]:
+def open_arrays(path: Place, facts: Mapping[str, Any], write: bool) -> dict[str, Array]:
     """Open the measures, the ledger and the errors of a store, or say what is wrong with one.
 
     An array may be larger than the attributes say: then the store is being grown. Whole chunks are
@@ -82,7 +163,7 @@ def open_arrays(path: Path, facts: Mapping[str, Any], write: bool) -> dict[str, 
     ValueError
         If an array is missing, damaged or too small.
     """
-    group = zarr.open_group(path, mode="r+" if write else "r", use_consolidated=False)
+    group = zarr.open_group(zarr_store(path), mode="r+" if write else "r", use_consolidated=False)
     shape = tuple(len(values) for values in facts["spec"]["axes"].values())
     arrays = {}
     for name in (*facts["spec"]["measures"], "ledger", "error"):
@@ -107,26 +188,36 @@ def open_arrays(path: Path, facts: Mapping[str, Any], write: bool) -> dict[str, 
     return arrays
 
 
-def write_empty(path: Path, name: str, spec: Spec, chunk: Sequence[int]) -> None:
+def write_empty(path: Place, name: str, spec: Spec, chunk: Sequence[int]) -> bool:
     """Write all of a store but its results: measures, errors, ledger, coordinates, spec.
+
+    In a bucket the root, by which it is a store, comes last, and comes once.
 
     Parameters
     ----------
-    path : Path
-        An empty folder.
+    path : Place
+        An empty folder, or where in a bucket this same store may have been begun.
     name : str
         What the store is called.
     spec : mapping
         What `spec_of` gives.
     chunk : sequence of int
         Number of cells of a whole chunk along each axis.
+
+    Returns
+    -------
+    bool
+        Whether this call made it; False if another process was faster.
     """
-    group = zarr.create_group(path, attributes={"tsframe_format": FORMAT, "name": name})
-    group.create_group("runs")
+    target: Any = draft_in(path) if isinstance(path, Remote) else path
+    group = zarr.create_group(target, attributes={"tsframe_format": FORMAT, "name": name})
+    with contextlib.suppress(ContainsGroupError):  # by somebody else who makes this store
+        group.create_group("runs")
     furnish(group, spec, {measure: 1 for measure in spec["measures"]}, chunk)
+    return not isinstance(target, Draft) or create_file(path / "zarr.json", target.text)
 
 
-def enlarge(path: Path, spec: Spec, since: Mapping[str, int]) -> None:
+def enlarge(path: Place, spec: Spec, since: Mapping[str, int]) -> None:
     """Give a store the axes and measures of a larger spec; doing it again changes nothing.
 
     The coordinates come first, then the measures and the errors, then the ledger, and last the
@@ -134,14 +225,14 @@ def enlarge(path: Path, spec: Spec, since: Mapping[str, int]) -> None:
 
     Parameters
     ----------
-    path : Path
+    path : Place
         The store.
     spec : mapping
         What `spec_of` gives for the larger sweep, whose axes begin with those of the store.
     since : mapping of str to int
         For each new measure the number of the first run that knows it.
     """
-    group = zarr.open_group(path, mode="r+", use_consolidated=False)
+    group = zarr.open_group(zarr_store(path), mode="r+", use_consolidated=False)
     ledger = group["ledger"]
     assert isinstance(ledger, zarr.Array)
     furnish(group, spec, since, ledger.chunks[:-1])
@@ -194,12 +285,12 @@ def stretch(array: Array, shape: tuple[int, ...]) -> None:
         array.resize(larger)
 
 
-def faults(path: Path, name: str, form: Form) -> list[str]:
+def faults(path: Place, name: str, form: Form) -> list[str]:
     """Say what the zarr.json of an array has that its form has not; larger shapes are growth.
 
     Parameters
     ----------
-    path : Path
+    path : Place
         The store.
     name : str
         The array.
@@ -230,19 +321,19 @@ def faults(path: Path, name: str, form: Form) -> list[str]:
     return differences(facts, due)
 
 
-def read_coordinate(path: Path, name: str) -> list[Value]:
+def read_coordinate(path: Place, name: str) -> list[Value]:
     """Read the values of one dim, as plain Python values."""
-    array = zarr.open_array(path / name, mode="r")
+    array = zarr.open_array(zarr_store(path), path=name, mode="r")
     values: list[Value] = np.asarray(array[...]).tolist()
     return [bool(v) for v in values] if array.attrs.get("dtype") == "bool" else values
 
 
-def rebuild(path: Path, name: str, form: Form, values: Sequence[Value] | None) -> None:
+def rebuild(path: Place, name: str, form: Form, values: Sequence[Value] | None) -> None:
     """Write the zarr.json of an array anew, and the values if it is a coordinate.
 
     Parameters
     ----------
-    path : Path
+    path : Place
         The store.
     name : str
         The array.
@@ -251,10 +342,10 @@ def rebuild(path: Path, name: str, form: Form, values: Sequence[Value] | None) -
     values : sequence, optional
         What a coordinate holds; the chunks of other arrays stay as they are.
     """
-    with tempfile.TemporaryDirectory(prefix=".", dir=path / "runs") as draft:
-        array = create(zarr.create_group(draft), name, form)
-        if values is not None:
-            array[:] = np.array(values, object if form.dtype == "string" else form.dtype)
-        (path / name).mkdir(exist_ok=True)
-        for file in sorted((Path(draft) / name).iterdir()):  # c.0 comes before zarr.json
-            file.replace(path / name / file.name)
+    memory: dict[str, Buffer] = {}
+    array = create(zarr.create_group(MemoryStore(memory)), name, form)
+    if values is not None:
+        array[:] = np.array(values, object if form.dtype == "string" else form.dtype)
+    (path / name).mkdir(exist_ok=True)
+    for key in sorted(key for key in memory if key.startswith(f"{name}/")):  # zarr.json comes last
+        overwrite(path / key, memory[key].to_bytes(), path / "runs")

@@ -25,6 +25,7 @@ __all__ = [
     "Array",
     "State",
     "digests",
+    "feed",
     "pending",
     "settled",
     "sha256_of",
@@ -193,8 +194,14 @@ def encoded(value: Value) -> bytes:
 
 def sha256_of(values: npt.NDArray[Any]) -> str:
     """sha256 of an array in C order, little endian; of strings in utf-8, each ended by NUL."""
+    digest = hashlib.sha256()
+    feed(digest, values)
+    return digest.hexdigest()
+
+
+def feed(digest: Any, values: npt.NDArray[Any]) -> None:
+    """Feed a sha256 with the next part of an array, so that all of it need not be in memory."""
     if values.dtype.kind in "OUT":
-        raw = b"".join(str(value).encode() + b"\0" for value in values.reshape(-1))
+        digest.update(b"".join(str(value).encode() + b"\0" for value in values.reshape(-1)))
     else:
-        raw = np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"))).tobytes()
-    return hashlib.sha256(raw).hexdigest()
+        digest.update(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).data)

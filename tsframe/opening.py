@@ -4,12 +4,13 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
+from tsframe.layout import zarr_store
 from tsframe.ledger import Array, ENTRIES, State
+from tsframe.places import Place, place
 from tsframe.store import Store
 
 __all__ = ["open_store", "packed", "view"]
@@ -17,11 +18,11 @@ __all__ = ["open_store", "packed", "view"]
 LOG = logging.getLogger("tsframe")
 
 
-def packed(path: Path) -> bool:
+def packed(path: Place) -> bool:
     """Tell whether something is a copy that `pack` wrote."""
     try:
         return "tsframe_packed" in json.loads((path / "zarr.json").read_text())["attributes"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return False
 
 
@@ -35,7 +36,7 @@ def open_store(path: str | os.PathLike[str], strict: bool = False) -> xr.Dataset
     Parameters
     ----------
     path : path
-        The store, e.g. ``stores/NAME.zarr``.
+        The store, e.g. ``stores/NAME.zarr`` or ``s3://BUCKET/NAME.zarr``.
     strict : bool
         Whether to refuse a store with cells that are to do or have failed; else they are logged.
 
@@ -45,10 +46,11 @@ def open_store(path: str | os.PathLike[str], strict: bool = False) -> xr.Dataset
         The measures, ``state``, ``error`` and ``ledger`` over the axes of the sweep.
         With `strict` a store with such cells is refused.
     """
-    if packed(Path(path)):
-        copy: xr.Dataset = xr.open_zarr(path, chunks=None)
+    where = place(path)
+    if packed(where):
+        copy: xr.Dataset = xr.open_zarr(zarr_store(where), chunks=None)
         return copy
-    store = Store.open(Path(path), write=False)
+    store = Store.open(where, write=False)
     return view(store, *store.load(), strict)
 
 

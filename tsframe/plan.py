@@ -13,7 +13,6 @@ import os
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +20,7 @@ import numpy.typing as npt
 from tsframe.chunks import Grid
 from tsframe.forecast import forecast_memory, forecast_seconds
 from tsframe.ledger import Array, pending, State
+from tsframe.places import place, stands
 from tsframe.selection import choose, Only
 from tsframe.store import Store
 from tsframe.sweep import Sweep
@@ -215,9 +215,9 @@ def plan(
         store would have more than 1e7 files, or `only` does not fit the grid.
     """
     chosen = choose(sweep.axes, only).reshape(-1)
-    path = None if store is None else Path(store)
+    path = None if store is None else place(store)
     workers = n_jobs or os.cpu_count() or 1
-    if path is not None and (path.exists() or path.is_symlink()):
+    if path is not None and stands(path):
         opened = Store.open(path, write=False)
         made = resumed(sweep, opened, chunk or {}, workers, chosen)
     else:

@@ -15,12 +15,13 @@ import socket
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from tsframe.places import create, Place
 
 __all__ = ["Runs", "facts", "require", "stamp"]
 
@@ -33,11 +34,11 @@ class Runs:
 
     Parameters
     ----------
-    folder : Path
+    folder : Place
         Where the files are.
     """
 
-    folder: Path
+    folder: Place
 
     def begin(self, facts: Mapping[str, Any]) -> int:
         """Claim the next run number by writing its facts; no two processes get the same."""
@@ -48,8 +49,6 @@ class Runs:
 
     def note(self, name: str, facts: Mapping[str, Any], durable: bool = False) -> bool:
         """Write ``<name>.json`` whole and once; False if it was there already.
-
-        A link is the one portable way to create a file that either exists whole or not at all.
 
         Parameters
         ----------
@@ -65,25 +64,17 @@ class Runs:
         bool
             Whether this call wrote it.
         """
-        draft = self.folder / f".{name}.{uuid.uuid4().hex}"
-        with draft.open("w") as file:
-            file.write(json.dumps(facts, indent=1, default=str) + "\n")
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        try:
-            os.link(draft, self.folder / f"{name}.json")
-        except FileExistsError:
-            return False
-        finally:
-            draft.unlink()
-        return True
+        text = json.dumps(facts, indent=1, default=str) + "\n"
+        return create(self.folder / f"{name}.json", text, durable)
 
     def read(self, name: str) -> dict[str, Any]:
-        """Read ``<name>.json``; empty if it is missing or damaged."""
+        """Read ``<name>.json``; empty if it is missing or damaged.
+
+        What a server refuses for the moment is not missing, and is raised.
+        """
         try:
             found = json.loads((self.folder / f"{name}.json").read_text())
-        except (OSError, ValueError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
 
@@ -94,7 +85,9 @@ class Runs:
 
     def unclean(self) -> list[int]:
         """List the runs that began and did not end: killed, or at work this moment."""
-        return [run for run in self.numbers() if not (self.folder / f"{run}.end.json").exists()]
+        stems = {file.stem for file in self.folder.glob("*.json")}
+        begun = sorted(int(stem) for stem in stems if stem.isdigit())
+        return [run for run in begun if f"{run}.end" not in stems]
 
     def summary(self) -> dict[str, Any]:
         """Sum up all runs in a few plain values, for the attributes of a Dataset."""

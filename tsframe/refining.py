@@ -18,6 +18,7 @@ from tsframe.commands import Device, find, first_error, Jobs, load, Place, say, 
 from tsframe.execution import run as run_sweep
 from tsframe.opening import open_store
 from tsframe.phases import propose
+from tsframe.places import Place as Somewhere, place as located
 from tsframe.store import Store
 from tsframe.sweep import Sweep
 
@@ -78,7 +79,7 @@ def refine(
     return 0 if reached else 3
 
 
-def place(target: str, store: Path | None) -> tuple[Study, Path]:
+def place(target: str, store: Path | None) -> tuple[Study, Somewhere]:
     """Find a study, by its name, its file or its store, and the store.
 
     Raises
@@ -88,7 +89,7 @@ def place(target: str, store: Path | None) -> tuple[Study, Path]:
     """
     itself = target.endswith(".zarr")
     study = find(Path(target).stem if itself else target)
-    path = store or (Path(target) if itself else study.store)
+    path = located(store or (target if itself else study.store))
     if not path.exists():
         raise FileNotFoundError(
             f"there is no store {path} to refine; train its first grid by tsframe run {study.name}."
@@ -118,7 +119,7 @@ def numeric(sweep: Sweep) -> list[str]:
 
 
 def look(
-    path: Path,
+    path: Somewhere,
     axes: list[str],
     measure: str,
     level: float,

@@ -5,9 +5,7 @@ from the spec, sets damaged objects aside in ``runs/quarantine`` and their cells
 makes a cell done, and never touches a row whose digest is right.
 """
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -17,6 +15,7 @@ from tsframe.forms import coordinates, rebuild_root, root_facts
 from tsframe.growth import finish, recall
 from tsframe.layout import rebuild
 from tsframe.merging import Rows
+from tsframe.places import move, Place, place
 from tsframe.provenance import Runs
 from tsframe.store import Store
 from tsframe.verification import expected, verify
@@ -25,17 +24,17 @@ from tsframe.workers.claims import claim
 __all__ = ["repair"]
 
 ROUNDS = 5  # what is wrong below shows when what lies above is right
-Remedy: TypeAlias = Callable[[Path, Finding], str]
+Remedy: TypeAlias = Callable[[Place, Finding], str]
 
 
-def repair(path: Path, force: bool = False) -> list[str]:
+def repair(path: Place, force: bool = False) -> list[str]:
     """Mend a store until `verify` finds nothing more that can be mended.
 
     A store that a run holds is refused, as by `claim`.
 
     Parameters
     ----------
-    path : Path
+    path : Place
         The store.
     force : bool
         Whether to go on although a run holds the store and may be at work.
@@ -60,7 +59,7 @@ def repair(path: Path, force: bool = False) -> list[str]:
     raise RuntimeError(f"{path}: after {ROUNDS} rounds there is still to repair: {found[0].text}")
 
 
-def mend(path: Path, found: list[Finding]) -> list[str]:
+def mend(path: Place, found: list[Finding]) -> list[str]:
     """Apply the remedy of each finding, from the ground up, and none of them twice."""
     places = {(f.remedy, f.where, f.chunk if f.remedy == "demote" else -1): f for f in found}
     return [
@@ -71,7 +70,7 @@ def mend(path: Path, found: list[Finding]) -> list[str]:
     ]
 
 
-def mend_root(path: Path, finding: Finding) -> str:
+def mend_root(path: Place, finding: Finding) -> str:
     """Write the attributes anew, from the newest spec that all arrays may be enlarged to."""
     runs = Runs(path / "runs")
     last = 1
@@ -82,9 +81,9 @@ def mend_root(path: Path, finding: Finding) -> str:
     return f"wrote the attributes of {path} anew, from runs/spec-{last}.json"
 
 
-def mend_array(path: Path, finding: Finding) -> str:
+def mend_array(path: Place, finding: Finding) -> str:
     """Write the metadata of an array anew; of a coordinate also its values."""
-    root, folder = root_facts(path), Path(finding.where)
+    root, folder = root_facts(path), place(finding.where)
     values = coordinates(recall(path, root)).get(folder.name)
     if values is not None and folder.exists():
         set_aside(path, folder)
@@ -92,36 +91,41 @@ def mend_array(path: Path, finding: Finding) -> str:
     return f"wrote {folder / 'zarr.json'} anew" + ("" if values is None else " and its values")
 
 
-def set_aside(path: Path, what: Path) -> Path:
+def set_aside(path: Place, what: Place) -> Place:
     """Move a file or folder to the quarantine of a store."""
-    place = path / "runs" / "quarantine"
-    place.mkdir(exist_ok=True)
-    name = "-".join(what.relative_to(path).parts)
+    folder = path / "runs" / "quarantine"
+    folder.mkdir(exist_ok=True)
+    name = "-".join(within(what, path))
     names = (name if not k else f"{name}-{k}" for k in range(1_000_000))
-    aside = next(place / one for one in names if not (place / one).exists())
-    os.rename(what, aside)
+    aside = next(folder / one for one in names if not (folder / one).exists())
+    move(what, aside)
     return aside
 
 
-def end_growth(path: Path, finding: Finding) -> str:
+def within(what: Place, path: Place) -> list[str]:
+    """Give the parts of the way from a store to what is in it."""
+    return str(what).removeprefix(f"{path}/").split("/")
+
+
+def end_growth(path: Place, finding: Finding) -> str:
     """Carry out a growth that was begun."""
     finish(path)
     return f"{path} has grown to what it was to grow to"
 
 
-def remove(path: Path, finding: Finding) -> str:
+def remove(path: Place, finding: Finding) -> str:
     """Remove what a killed writer left."""
-    Path(finding.where).unlink(missing_ok=True)  # a living writer writes it once more
+    place(finding.where).unlink(missing_ok=True)  # a living writer writes it once more
     return f"removed {finding.where}"
 
 
-def quarantine(path: Path, finding: Finding) -> str:
+def quarantine(path: Place, finding: Finding) -> str:
     """Set a damaged object aside; without it its cells fail their digest."""
-    aside = set_aside(path, Path(finding.where))
-    return f"moved {finding.where} to {aside.relative_to(path)}"
+    aside = set_aside(path, place(finding.where))
+    return f"moved {finding.where} to {'/'.join(within(aside, path))}"
 
 
-def demote(path: Path, finding: Finding) -> str:
+def demote(path: Place, finding: Finding) -> str:
     """Set the cells of a chunk to do that fail their digest; the others stay to the bit."""
     store = Store.open(path)
     nothing = Rows(np.zeros(0, np.intp), {}, np.zeros(0, np.intp), [], np.zeros(0), 0.0)

@@ -11,14 +11,15 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from tsframe.axes import describe
+from tsframe.layout import zarr_store
 from tsframe.ledger import ENTRIES, State
+from tsframe.places import place
 from tsframe.store import Store
 from tsframe.watching import span
 from tsframe.workers.chunk import marks_of
@@ -198,7 +199,8 @@ class Status:
             for name, text in self.rows()
         )
         try:
-            shown = xr.open_zarr(self.path, chunks=None, consolidated=False)._repr_html_()
+            store = zarr_store(place(self.path))
+            shown = xr.open_zarr(store, chunks=None, consolidated=False)._repr_html_()
         except (OSError, ValueError):  # it grows this very moment, or is gone
             shown = ""
         return (
@@ -222,7 +224,7 @@ def status(path: str | os.PathLike[str]) -> Status:
     Status
         What is settled, who is at work, and what failed last.
     """
-    store = Store.open(Path(path), write=False)
+    store = Store.open(place(path), write=False)
     ledger = store.read_all("ledger").reshape(-1, len(ENTRIES))
     counts = {kind.name.lower(): int((ledger[:, 0] == kind).sum()) for kind in State}
     held = owners(store.path / "runs" / "lock")

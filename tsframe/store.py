@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tsframe.axes import describe, Value
+from tsframe.buckets import Remote
 from tsframe.chunks import Grid, lengths
 from tsframe.disk import check_room, FULL, stubborn
 from tsframe.forms import root_facts, root_mark
@@ -29,6 +30,7 @@ from tsframe.growth import finish, intent, recall
 from tsframe.layout import Array as Stored, open_arrays, write_empty
 from tsframe.ledger import Array, ENTRIES, pending, settled, State, vouched
 from tsframe.merging import merge, Rows
+from tsframe.places import Place
 from tsframe.provenance import Runs, stamp
 from tsframe.spec import Fit, fit, spec_of
 from tsframe.sweep import Sweep
@@ -44,8 +46,8 @@ class Store:
 
     Parameters
     ----------
-    path : Path
-        Its directory.
+    path : Place
+        Where it is.
     axes : dict of str to tuple
         The values of each axis, in store order: the order of their arrival.
     measures : dict of str to tuple of str
@@ -62,17 +64,17 @@ class Store:
         What `root_mark` gave before the store was read.
     """
 
-    path: Path
+    path: Place
     axes: dict[str, tuple[Value, ...]]
     measures: dict[str, tuple[str, ...]]
     inner: dict[str, tuple[float, ...]]
     grid: Grid
     arrays: dict[str, Stored]
     facts: dict[str, Any]
-    mark: tuple[int, int, int]
+    mark: tuple[object, ...]
 
     @classmethod
-    def create(cls, path: Path, sweep: Sweep, chunk: tuple[int, ...]) -> "Store":
+    def create(cls, path: Place, sweep: Sweep, chunk: tuple[int, ...]) -> "Store":
         """Make an empty store, all of it or nothing of it, and open it.
 
         Raises
@@ -83,6 +85,8 @@ class Store:
             If the folder cannot be written.
         """
         grid = Grid(sweep.shape, chunk)
+        if isinstance(path, Remote):
+            return cls.create_in_bucket(path, sweep, grid)
         vectors = [map(len, inner.values()) for inner in sweep.measures.values()]
         draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
@@ -110,7 +114,34 @@ class Store:
         return cls.open(path)
 
     @classmethod
-    def open(cls, path: Path, write: bool = True) -> "Store":
+    def create_in_bucket(cls, path: Remote, sweep: Sweep, grid: Grid) -> "Store":
+        """Make an empty store where nothing can be renamed: first its spec, and last its root.
+
+        Who writes the spec decides what is made there; who finds it finished helps along, so a
+        creation that died is finished by the next.
+
+        Raises
+        ------
+        FileExistsError
+            If another process made it just now, or began to make another one.
+        """
+        spec = {**spec_of(sweep), "chunk": list(grid.chunk)}
+        runs = Runs(path / "runs")
+        runs.note("spec-1", {"created": stamp(), **spec})
+        begun = runs.read("spec-1")
+        if any(begun.get(key) != spec[key] for key in ("axes", "measures", "fingerprint", "chunk")):
+            raise FileExistsError(
+                f"{path}: somebody began to make the store of another sweep there; choose another "
+                "place, or remove what is there."
+            )
+        if not write_empty(path, path.stem, spec, grid.chunk):
+            raise FileExistsError(
+                f"{path} was made by another process just now; run the same command again."
+            )
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: Place, write: bool = True) -> "Store":
         """Open a store, or say why this is none.
 
         A growth that stopped midway is finished by whoever may write; for a reader the store is
@@ -122,7 +153,7 @@ class Store:
             If the store is to be written and may not be.
         """
         mark, facts = root_mark(path), root_facts(path)  # in this order
-        if write and not os.access(path, os.W_OK):
+        if write and isinstance(path, Path) and not os.access(path, os.W_OK):
             raise PermissionError(f"{path} cannot be written; ask its owner, or copy it elsewhere.")
         if write and intent(path, facts):
             finish(path)
@@ -142,7 +173,9 @@ class Store:
 
     def current(self) -> "Store":
         """Give the store as it is now: this one, unless it has grown since it was opened."""
-        if root_mark(self.path) == self.mark and not intent(self.path, self.facts):
+        if stubborn(lambda: root_mark(self.path)) == self.mark and not intent(
+            self.path, self.facts
+        ):
             return self
         return Store.open(self.path)
 
@@ -231,7 +264,7 @@ class Store:
             full.errno = error.errno
             raise full from error
 
-    def file(self, name: str, number: int) -> Path:
+    def file(self, name: str, number: int) -> Place:
         """Give the file that holds one chunk of an array, whether it exists or not."""
         index = [*np.unravel_index(number, self.grid.counts)]
         index += [np.intp(0)] * (len(self.arrays[name].shape) - len(index))
@@ -242,6 +275,8 @@ class Store:
 
         A block of several chunks may if the array has any.
         """
+        if isinstance(self.path, Remote):
+            return True  # there asking takes as long as reading
         sizes = zip(block, self.grid.chunk, strict=True)
         if any(part.stop > (part.start // n + 1) * n for part, n in sizes):
             return next((self.path / name).glob("c.*"), None) is not None

@@ -10,9 +10,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from tsframe.buckets import Remote
 from tsframe.commands import Device, find, Json, load, Place, Study, Target
 from tsframe.findings import LEVELS
 from tsframe.packing import pack as pack_store
+from tsframe.places import Place as Somewhere, place as located, sizes
 from tsframe.provenance import Runs
 from tsframe.repairing import repair as repair_store
 from tsframe.sweep import Sweep
@@ -89,19 +91,22 @@ def pack(
     ] = False,
 ) -> int:
     """Write a copy of a store to publish: few checksummed objects that plain xarray opens."""
-    pack_store(place(target, store), out, partial)
-    files = [file for file in out.rglob("*") if file.is_file()]
-    size = sum(file.stat().st_size for file in files) / 1e6
-    print(f"packed: {out}, {len(files)} files, {size:,.2f} MB; xarray.open_zarr opens it")
+    copy = located(out)
+    pack_store(place(target, store), copy, partial)
+    files = sizes(copy)
+    opener = "tsframe.open_store" if isinstance(copy, Remote) else "xarray.open_zarr"
+    size = sum(files) / 1e6
+    print(f"packed: {copy}, {len(files)} files, {size:,.2f} MB; {opener} opens it")
     return 0
 
 
-def place(target: str, store: Path | None) -> Path:
+def place(target: str, store: Path | None) -> Somewhere:
     """Find the store that is meant: given, itself the target, or the one of a study."""
-    return store or (Path(target) if Path(target).is_dir() else find(target).store)
+    there = located(target)
+    return located(store or (there if there.is_dir() else find(target).store))
 
 
-def sweep_of(target: str, path: Path) -> Sweep:
+def sweep_of(target: str, path: Somewhere) -> Sweep:
     """Load the sweep of a store: of the study that is named, else of its newest run's file.
 
     Raises
@@ -109,7 +114,7 @@ def sweep_of(target: str, path: Path) -> Sweep:
     FileNotFoundError
         If the target is a store and no file of its runs is there.
     """
-    if not Path(target).is_dir():
+    if not located(target).is_dir():
         return load(find(target))
     runs = Runs(path / "runs")
     for run in reversed(runs.numbers()):

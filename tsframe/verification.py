@@ -4,21 +4,23 @@ Nothing is changed; `repair` mends what can be. A store may be verified while a 
 what is written meanwhile may then be reported.
 """
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from tsframe.axes import describe
 from tsframe.findings import Finding, LEVELS, Report
 from tsframe.forms import coordinates, Form, forms, metadata, root_facts
 from tsframe.growth import intent, recall, since_of
 from tsframe.layout import faults, read_coordinate
-from tsframe.ledger import Array, ENTRIES, sha256_of, State, vouched
+from tsframe.ledger import Array, ENTRIES, feed, State, vouched
 from tsframe.opening import open_store, packed
+from tsframe.places import inside, Place
 from tsframe.provenance import Runs
 from tsframe.rows import train_rows
 from tsframe.store import Store
@@ -26,12 +28,13 @@ from tsframe.sweep import Sweep
 
 __all__ = ["expected", "verify"]
 
+ROWS_BYTES = 64e6  # of a packed variable in memory at a time
 REPEATS = 3  # cells of each run that are trained again
 Present = Mapping[str, set[int]]
 
 
 def verify(
-    path: Path,
+    path: Place,
     level: int = 3,
     sweep: Sweep | None = None,
     *,
@@ -48,7 +51,7 @@ def verify(
 
     Parameters
     ----------
-    path : Path
+    path : Place
         The store.
     level : int
         How far to look; each level holds those before it.
@@ -95,7 +98,7 @@ def verify(
     return Report(str(path), level, cells, findings, repeated)
 
 
-def sums(path: Path) -> Iterator[Finding]:
+def sums(path: Place) -> Iterator[Finding]:
     """Every array of a copy that was packed has the sha256 that it had.
 
     Yields
@@ -106,7 +109,7 @@ def sums(path: Path) -> Iterator[Finding]:
     copy = open_store(path)
     for name, variable in copy.variables.items():
         try:
-            sum_now = sha256_of(np.asarray(variable.values))
+            sum_now = sum_of(variable)
         except Exception as error:  # codecs raise what they like
             sum_now = str(error)
         if sum_now != variable.attrs.get("sha256"):
@@ -114,7 +117,16 @@ def sums(path: Path) -> Iterator[Finding]:
             yield Finding(2, "damaged", text, where=str(path / str(name)))
 
 
-def expected(path: Path, root: Mapping[str, Any]) -> dict[str, Form]:
+def sum_of(variable: xr.Variable) -> str:
+    """Give the sha256 of a variable, of which some rows are in memory at a time."""
+    digest = hashlib.sha256()
+    rows = max(1, int(ROWS_BYTES * max(1, len(variable)) // max(1, variable.nbytes)))
+    for start in range(0, len(variable), rows):
+        feed(digest, np.asarray(variable[start : start + rows].values))
+    return digest.hexdigest()
+
+
+def expected(path: Place, root: Mapping[str, Any]) -> dict[str, Form]:
     """Give the form that every array of a store should have.
 
     Raises
@@ -135,7 +147,7 @@ def expected(path: Path, root: Mapping[str, Any]) -> dict[str, Form]:
     return forms(spec, since_of(path, spec["version"]), votes.most_common(1)[0][0])
 
 
-def structure(path: Path) -> Iterator[Finding]:
+def structure(path: Place) -> Iterator[Finding]:
     """Level 0: attributes, metadata and coordinates are whole and agree; there is no litter.
 
     Yields
@@ -179,19 +191,19 @@ def structure(path: Path) -> Iterator[Finding]:
             if there[: len(values[name])] != list(values[name]):
                 text = f"the coordinate '{name}' does not hold the values of the spec"
                 yield Finding(0, "repairable", text, "array", str(path / name))
-    for entry in sorted(path.iterdir()):
+    for entry in inside(path):
         if entry.suffix == ".partial":
             yield litter(entry)
         elif entry.name not in {*wanted, "runs", "zarr.json"}:
             yield Finding(0, "note", f"{entry} is no part of a store; plain xarray may warn")
     for name in set(wanted) & set(values):
-        yield from (litter(file) for file in (path / name).glob("*.partial"))
-    yield from (litter(file) for file in sorted((path / "runs").glob(".*.*")) if file.is_file())
+        yield from (litter(file) for file in inside(path / name, "*.partial"))
+    yield from (litter(file) for file in inside(path / "runs", ".*.*") if file.is_file())
     for run in runs.unclean():
         yield Finding(0, "note", f"run {run} did not end: it was killed, or is at work")
 
 
-def litter(file: Path) -> Finding:
+def litter(file: Place) -> Finding:
     """Report what a writer that was killed left behind."""
     return Finding(0, "repairable", f"{file} was left by a writer", "remove", str(file))
 
@@ -209,7 +221,7 @@ def listing(store: Store, present: dict[str, set[int]]) -> Iterator[Finding]:
         inner = len(array.shape) - len(counts)
         keys = re.compile(r"c" + r"\.(\d+)" * len(counts) + r"\.0" * inner)
         numbers = present.setdefault(name, set())
-        for file in sorted((store.path / name).iterdir()):
+        for file in inside(store.path / name):
             found = keys.fullmatch(file.name)
             index = tuple(int(part) for part in found.groups()) if found else ()
             if found and all(i < n for i, n in zip(index, counts, strict=True)):

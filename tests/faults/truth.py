@@ -1,6 +1,5 @@
 """What must hold of a store whatever has happened to it."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import xarray as xr
 from tests.toy import Square, STEPS
 from tsframe.ledger import State
 from tsframe.opening import open_store
+from tsframe.places import Place
 from tsframe.sweep import Sweep
 
 GRID: dict[str, Any] = {"slope": [0.3, 0.1, 0.2], "seed": list(range(6))}
@@ -25,7 +25,7 @@ def toy() -> Sweep:
     return Sweep(trial, **GRID)
 
 
-def untrue(path: Path, sweep: Sweep, may_fail: bool = False) -> list[str]:
+def untrue(path: Place, sweep: Sweep, may_fail: bool = False) -> list[str]:
     """List the cells that neither equal the pure function nor are marked to do or failed.
 
     A cell may have failed if its trial raises, or if any may.
@@ -49,12 +49,12 @@ def untrue(path: Path, sweep: Sweep, may_fail: bool = False) -> list[str]:
     return found
 
 
-def settled(path: Path) -> xr.DataArray:
+def settled(path: Place) -> xr.DataArray:
     """Tell which cells need no training any more."""
     return open_store(path)["state"].isin([State.DONE, State.DIVERGED])
 
 
-def finished(path: Path, sweep: Sweep) -> bool:
+def finished(path: Place, sweep: Sweep) -> bool:
     """Tell whether everything that can be is settled, and true."""
     moods = [sweep.trial(**cell).mood for cell in sweep.cells()]
     due = sum(mood != "raises" for mood in moods)

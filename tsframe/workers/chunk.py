@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from tsframe.chunks import Grid
 from tsframe.ledger import ENTRIES, State
+from tsframe.places import place
 from tsframe.rows import failed_rows, joined, train_rows
 from tsframe.store import Rows, Store
 from tsframe.workers.claims import Claim
@@ -308,4 +308,4 @@ def marks_of(store: Store) -> Marks:
 @lru_cache(maxsize=4)
 def opened(path: str, run: int, token: str) -> Store:
     """Open a store once in each worker and run: nothing but its chunks changes meanwhile."""
-    return Store.open(Path(path))
+    return Store.open(place(path))

@@ -17,9 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tsframe.places import create, inside, look, Place, swap, touch
+
 __all__ = ["Claim", "Owner", "claim", "owners"]
 
 LOG = logging.getLogger("tsframe")
+TRIES = 5  # of saying something while somebody else does
 MINE: set[str] = set()  # tokens that this process holds
 
 
@@ -95,25 +98,27 @@ class Claim:
 
     Parameters
     ----------
-    path : Path
+    path : Place
         Its file.
     token : str
         What the file says as long as the claim is ours.
     """
 
-    path: Path
+    path: Place
     token: str
 
     def say(self, **facts: Any) -> None:
         """Change what the file says, if it is still ours."""
-        owner = read(self.path)
-        if owner and owner.token == self.token:
-            write(self.path, {**vars(owner), **facts})
+        for _ in range(TRIES):
+            seen = look(self.path)
+            said = json.loads(seen.text)
+            if said["token"] != self.token or swap(self.path, seen, json.dumps({**said, **facts})):
+                return
 
     def touch(self) -> None:
         """Show that the owner lives."""
         with contextlib.suppress(OSError):
-            os.utime(self.path)
+            touch(self.path)
 
     @property
     def over(self) -> bool:
@@ -132,12 +137,12 @@ class Claim:
 
 
 @contextlib.contextmanager
-def claim(folder: Path, part: str, force: bool = False) -> Iterator[Claim]:
+def claim(folder: Place, part: str, force: bool = False) -> Iterator[Claim]:
     """Hold a store, or a part of it.
 
     Parameters
     ----------
-    folder : Path
+    folder : Place
         Where the claims of the store are.
     part : str
         ``"all"``, or ``"i-N"`` for the shard i/N.
@@ -167,18 +172,18 @@ def claim(folder: Path, part: str, force: bool = False) -> Iterator[Claim]:
         "restarts": slurm_job()[1],
     }
     folder.mkdir(exist_ok=True)
-    mine = Claim(folder / part, token)
+    mine, store = Claim(folder / part, token), folder.parent.parent
     for attempt in range(100):
         standing = [owner for owner in owners(folder) if against(part, owner.part)]
         for owner in standing:
             if not (force or owner.gone):
                 raise BlockingIOError(
-                    f"{folder.parents[1]} is held by {owner}. Wait for it; or if it is dead, add "
+                    f"{store} is held by {owner}. Wait for it; or if it is dead, add "
                     "--force (force=True): two at once do no harm but work twice."
                 )
             LOG.warning("taking over from %s%s", owner, ", which is gone" if owner.gone else "")
             (folder / owner.part).unlink(missing_ok=True)
-        if link(mine.path, facts):
+        if create(mine.path, json.dumps(facts)):
             break
         time.sleep(0.01 * attempt)
     else:
@@ -206,38 +211,18 @@ def against(part: str, other: str) -> bool:
     return part.partition("-")[2] != other.partition("-")[2]
 
 
-def owners(folder: Path) -> list[Owner]:
+def owners(folder: Place) -> list[Owner]:
     """List who holds a store or parts of it."""
-    files = sorted(folder.glob("[!.]*")) if folder.is_dir() else []
-    return [owner for owner in map(read, files) if owner]
+    return [owner for owner in map(read, inside(folder, "[!.]*")) if owner]
 
 
-def read(path: Path) -> Owner | None:
+def read(path: Place) -> Owner | None:
     """Read a claim; None if there is none."""
     try:
-        return Owner(**json.loads(path.read_text()) | {"touched": path.stat().st_mtime})
+        seen = look(path)
+        return Owner(**json.loads(seen.text) | {"touched": seen.time})
     except (OSError, ValueError, TypeError):
         return None
-
-
-def write(path: Path, facts: dict[str, Any]) -> None:
-    """Write a claim whole, over what it said before."""
-    draft = path.with_name(f".{uuid.uuid4().hex}")
-    draft.write_text(json.dumps(facts))
-    os.replace(draft, path)
-
-
-def link(path: Path, facts: dict[str, Any]) -> bool:
-    """Write a claim whole and once; False if there is one already."""
-    draft = path.with_name(f".{uuid.uuid4().hex}")
-    draft.write_text(json.dumps(facts))
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        return False
-    finally:
-        draft.unlink()
-    return True
 
 
 def birth(pid: int) -> str:

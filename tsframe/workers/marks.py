@@ -10,11 +10,11 @@ import json
 import os
 import socket
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
+
+from tsframe.places import look, overwrite, Place, stamps, touch
 
 __all__ = ["SILENT", "Mark", "Marks"]
 
@@ -68,11 +68,11 @@ class Marks:
 
     Parameters
     ----------
-    folder : Path
+    folder : Place
         Where they are; made when the first is written.
     """
 
-    folder: Path
+    folder: Place
 
     def __iter__(self) -> Iterator[Mark]:
         """Go through all marks, in the order of their chunks, runs and starts.
@@ -83,7 +83,7 @@ class Marks:
             One after the other; those that go away meanwhile are left out.
         """
         try:
-            names = os.listdir(self.folder)
+            names = [file.name for file in self.folder.iterdir()]
         except FileNotFoundError:
             return
         found = (tuple(map(int, name.split("."))) for name in names if self.known(name))
@@ -108,11 +108,9 @@ class Marks:
 
     def write(self, mark: Mark) -> None:
         """Write a mark whole, over what it said before."""
-        draft = self.folder / f".{uuid.uuid4().hex}"
         facts = asdict(mark)
         del facts["touched"]
-        draft.write_text(json.dumps(facts))
-        os.replace(draft, self.path(mark))
+        overwrite(self.path(mark), json.dumps(facts))
 
     def change(self, mark: Mark, **facts: Any) -> Mark:
         """Let a mark say something else."""
@@ -123,28 +121,29 @@ class Marks:
     def touch(self, mark: Mark) -> None:
         """Show that the worker lives."""
         try:
-            os.utime(self.path(mark))
+            touch(self.path(mark))
         except FileNotFoundError:
             return  # taken away by somebody who runs the chunk again
 
     def read(self, chunk: int, run: int, start: int) -> Mark | None:
         """Read a mark; one that cannot be read names no cell."""
         path = self.folder / f"{chunk}.{run}.{start}"
+        now = time.time()
         try:
-            touched = path.stat().st_mtime
-            facts = json.loads(path.read_text())
-            return Mark(**{**facts, "corner": tuple(facts["corner"])}, touched=touched)
+            seen = look(path)
+            now, facts = seen.time, json.loads(seen.text)
+            return Mark(**{**facts, "corner": tuple(facts["corner"])}, touched=now)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError):
-            return Mark(chunk, run, start, (), "?", 0, touched, touched=touched)
+            return Mark(chunk, run, start, (), "?", 0, now, touched=now)
 
     def clear(self, chunk: int, run: int) -> None:
         """Take the marks of one chunk and run away."""
         for mark in reversed(self.of(chunk, run)):  # the last first, so that none is overlooked
             self.path(mark).unlink(missing_ok=True)
 
-    def path(self, mark: Mark) -> Path:
+    def path(self, mark: Mark) -> Place:
         """Give the file of a mark."""
         return self.folder / f"{mark.chunk}.{mark.run}.{mark.start}"
 
@@ -154,10 +153,9 @@ class Marks:
         parts = name.split(".")
         return len(parts) == 3 and all(part.isdecimal() for part in parts)
 
-    def signature(self) -> frozenset[tuple[str, int]]:
+    def signature(self) -> frozenset[tuple[str, float]]:
         """Say in what the marks differ from a moment ago: their names and times."""
         try:
-            with os.scandir(self.folder) as files:
-                return frozenset((file.name, file.stat().st_mtime_ns) for file in files)
+            return stamps(self.folder)
         except OSError:  # none yet, or one went away while we looked
             return frozenset()

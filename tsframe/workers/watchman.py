@@ -15,13 +15,12 @@ import signal
 import sys
 import threading
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tsframe.places import overwrite, Place
 from tsframe.workers.claims import Claim
 from tsframe.workers.marks import Mark, Marks
 from tsframe.workers.stop import Stopped, Wish
@@ -45,7 +44,7 @@ class Watchman:
         What the workers leave.
     wish : Wish
         Is told why the run has to end.
-    pulse : Path
+    pulse : Place
         Where to say how the run is.
     facts : dict
         What to say there besides.
@@ -64,7 +63,7 @@ class Watchman:
         claim: Claim,
         marks: Marks,
         wish: Wish,
-        pulse: Path,
+        pulse: Place,
         facts: dict[str, Any],
         stall: float,
         beat: float,
@@ -181,11 +180,7 @@ class Watchman:
             "seconds": time.monotonic() - self.begun,
             "beat": self.beat,
         }
-        draft = self.pulse.with_name(f".{uuid.uuid4().hex}")
         try:
-            draft.write_text(json.dumps(facts))
-            os.replace(draft, self.pulse)
+            overwrite(self.pulse, json.dumps(facts))
         except OSError as error:  # a full disk is said by the workers, with what it means
             LOG.debug("cannot write %s: %s", self.pulse, error)
-            with contextlib.suppress(OSError):
-                draft.unlink(missing_ok=True)
