@@ -308,10 +308,14 @@ def refusals(where: object) -> Iterator[None]:
             raise FileNotFoundError(
                 f"{where}: there is no such bucket; make it, or set AWS_ENDPOINT_URL to its server."
             ) from error
-        if isinstance(error, PermissionDeniedError | UnauthenticatedError):
+        # there was none, or a part of one, or the machine was asked for its role and has none
+        nobody = "source: Missing" in text or "/latest/" in text
+        if nobody or isinstance(error, PermissionDeniedError | UnauthenticatedError):
+            what = "needs credentials, and there are none" if nobody else "is not for this user"
             raise PermissionError(
-                f"{where} is not for this user: {text}. Credentials are taken from AWS_ACCESS_KEY_"
-                "ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or from the role of this machine."
+                f"{where} {what}: {text}. They are taken from AWS_ACCESS_KEY_ID, "
+                "AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN as the process has them when it "
+                "starts, or from the role of this machine."
             ) from error
         raise OSError(errno.EIO, f"{where}: {text}") from error
 
