@@ -353,12 +353,9 @@ def test_what_is_not_for_this_user_is_said(server: Server, whole: Remote, brisk:
 def test_without_credentials_it_is_said_where_they_are_taken_from(
     whole: Remote, brisk: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:1")  # nobody is there
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name)
-        client.cache_clear()
-        with pytest.raises(PermissionError, match=r"needs credentials, and there are none.*AWS_A"):
-            open_store(whole)
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    with pytest.raises(PermissionError, match=r"needs credentials, and there are none.*AWS_ACC"):
+        open_store(whole)
 
 
 def test_without_its_package_a_bucket_is_refused(
