@@ -1,6 +1,7 @@
 import itertools
 import pickle
 import threading
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tsframe.batch import train_batch
 from tsframe.inputs import Gaussian
 from tsframe.spectra import Isotropic, Sloppy
 from tsframe.students.mlp import MLP
@@ -285,6 +287,35 @@ def test_threads_that_share_the_products_of_a_lone_student_change_no_bit(activat
     if several.attrs["products"] == "onednn":
         assert set(shared) == {3, 1}, "three threads, then one"
     assert_same_bits(several, alone)
+
+
+def test_a_stack_too_large_for_memory_is_halved_and_nothing_else_changes(monkeypatch):
+    trials = [trial(seed=seed, student=MLP(width)) for seed in range(3) for width in (3, 8, 8)]
+    whole = train(trials, device="cpu")
+    sizes: list[int] = []
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    def small(tasks, *arguments):
+        assert all(tensor() is None for tensor in held), "what failed must leave the memory"
+        tensor = torch.zeros(3)
+        held.append(weakref.ref(tensor))
+        sizes.append(len(tasks))
+        if len(tasks) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return train_batch(tasks, *arguments)
+
+    monkeypatch.setattr("tsframe.together.train_batch", small)
+    halved = train(trials, device="cpu", threads=1)
+    assert_same_bits(halved, whole)
+    assert max(sizes) > 2 and halved.attrs["stacks_halved"] == sum(size > 2 for size in sizes)
+    assert "stacks_halved" not in whole.attrs
+
+    def none(tasks, *arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr("tsframe.together.train_batch", none)
+    with pytest.raises(torch.OutOfMemoryError):
+        train(trials, device="cpu")
 
 
 def test_threads_and_settings_are_as_they_were_found():

@@ -1,15 +1,15 @@
 """One engine call for trials of any kind: split into jobs, run side by side, gathered in rows.
 
-Every job is a stack of students that step together, or the exact students of one data set. How
-the trials are split never enters a result.
+Every job is a stack of students that step together, or the exact students of one data set. A stack
+that the memory of a device cannot hold is halved. How trials are split never enters a result.
 """
 
 import contextlib
 import threading
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
-from concurrent.futures import as_completed, ThreadPoolExecutor
-from typing import cast, Protocol
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Any, cast, Protocol
 
 import numpy as np
 import torch
@@ -20,7 +20,13 @@ from tsframe.batch import PRECISIONS, StepTask, train_batch
 from tsframe.solving.exact import ExactTask, solve_students
 from tsframe.tasks import Task
 from tsframe.training.batching import stacks_of
-from tsframe.training.devices import claim_thread, cpu_count, device_name, stack_bytes
+from tsframe.training.devices import (
+    claim_thread,
+    cpu_count,
+    device_name,
+    free_memory,
+    stack_bytes,
+)
 from tsframe.training.products import product_route, Route
 
 __all__ = ["AnyTask", "train_tasks"]
@@ -63,7 +69,7 @@ def train_tasks(
     threads = 1 if device.type == "cuda" else threads or cpu_count()
     result = _blank(tasks)
     interrupted = threading.Event()
-    found_threads = torch.get_num_threads()
+    found_threads, halved = torch.get_num_threads(), 0
     pool = ThreadPoolExecutor(threads, "tsframe", initializer=claim_thread)
     try:
         # Every engine thread works alone: no number of threads enters a result, and small products
@@ -73,24 +79,35 @@ def train_tasks(
                 precision: settings.enter_context(product_route(device, PRECISIONS[precision]))
                 for precision in sorted({str(task.precision) for task in tasks if not task.exact})
             }
-            jobs = {}
             stacks = _stacks(tasks, routes, device, threads)
             data_sets = defaultdict(list)  # exact students of one share features and factors
             for k in (k for k, task in enumerate(tasks) if task.exact):
                 data_sets[tasks[k].sharing_key, tasks[k].objective].append(k)
-            for stack in stacks:
+
+            def begin(stack: list[int]) -> Future[dict[str, np.ndarray] | None]:
                 mine = cast(list[StepTask], [tasks[k] for k in stack])
                 route = routes[mine[0].precision]
                 # Threads share the products of a stack that has them for itself. The number of
                 # threads is one for the whole process, and only oneDNN's bits do not depend on it.
                 alone = len(stacks) + len(data_sets) == 1 and route.name == "onednn"
                 arguments = (mine, device, route, interrupted.is_set, threads if alone else 1)
-                jobs[pool.submit(train_batch, *arguments)] = stack
+                return pool.submit(_train_if_it_fits, *arguments)
+
+            jobs: dict[Future[Any], list[int]] = {begin(stack): stack for stack in stacks}
             for data_set in data_sets.values():
                 solved = cast(list[ExactTask], [tasks[k] for k in data_set])
                 jobs[pool.submit(solve_students, solved, interrupted.is_set)] = data_set
-            for job in as_completed(jobs):
-                _write_rows(result, tasks, jobs[job], job.result())
+            while jobs:
+                for job in wait(jobs, return_when=FIRST_COMPLETED).done:
+                    students = jobs.pop(job)
+                    rows = job.result()
+                    if rows is not None:
+                        _write_rows(result, tasks, students, rows)
+                        continue
+                    halved += 1
+                    middle = len(students) // 2
+                    for half in (students[:middle], students[middle:]):
+                        jobs[begin(half)] = half
     finally:
         interrupted.set()
         pool.shutdown(cancel_futures=True)
@@ -102,8 +119,26 @@ def train_tasks(
         "precision": ", ".join(sorted({str(task.precision) for task in tasks})),
         "products": ", ".join(sorted(names)),
         "torch": str(torch.__version__),
+        **({"stacks_halved": halved} if halved else {}),
     }
     return result
+
+
+def _train_if_it_fits(
+    tasks: Sequence[StepTask],
+    device: torch.device,
+    route: Route,
+    interrupted: Callable[[], bool],
+    threads: int,
+) -> dict[str, np.ndarray] | None:
+    """Train a batch, or give None if the device has no memory for several students at once."""
+    try:
+        return train_batch(tasks, device, route, interrupted, threads)
+    except torch.OutOfMemoryError:
+        if len(tasks) == 1:
+            raise
+    free_memory(device)  # here, where the exception no longer holds the tensors of its frames
+    return None
 
 
 def _stacks(

@@ -10,13 +10,17 @@ __all__ = [
     "claim_thread",
     "cpu_count",
     "device_name",
+    "free_memory",
     "resolve_device",
     "sharing_products",
     "stack_bytes",
 ]
 
 CACHE = 48e6  # bytes of a stack on the CPU; measured best of 12, 24, 48 and 96 MB
+SHARE = 0.3  # of the free memory of a GPU that a stack may take, before any has been too large
 SMALL_STACK = 1e6  # bytes; smaller stacks are not split to keep all threads busy
+
+_shares: dict[str, float] = {}  # of devices that have run out of memory in this process
 
 
 def resolve_device(device: str) -> torch.device:
@@ -52,8 +56,15 @@ def device_name(device: torch.device) -> str:
 def stack_bytes(device: torch.device, threads: int, total: float) -> float:
     """Bytes of one stack: what the cache holds, but not so many that a thread has no stack."""
     if device.type == "cuda":
-        return 0.3 * torch.cuda.mem_get_info(device)[0]
+        return _shares.get(str(device), SHARE) * torch.cuda.mem_get_info(device)[0]
     return min(CACHE, max(SMALL_STACK, total / threads))
+
+
+def free_memory(device: torch.device) -> None:
+    """Give back what a stack held that was too large; later ones may be half as large."""
+    _shares[str(device)] = _shares.get(str(device), SHARE) / 2
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def cpu_count() -> int:
