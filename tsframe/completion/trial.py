@@ -286,7 +286,7 @@ def _dataset(trials: Sequence[Completion], rows: Sequence[dict[str, Floats]]) ->
         table = np.full((len(trials), *(len(coordinates[dim]) for dim in dims)), np.nan)
         for k, (trial, row) in enumerate(zip(trials, rows, strict=True)):
             if name in trial.declared:
-                table[np.ix_([k], *map(np.arange, row[name].shape))] = row[name]
+                table[np.ix_(np.array([k]), *map(np.arange, row[name].shape))] = row[name]
         result[name] = (("student", *dims), table)
     result["diverged"] = ("student", np.array([bool(row["diverged"]) for row in rows]))
     result.attrs = {"device": "cpu", "precision": "float64", "products": "lapack"}
