@@ -38,6 +38,7 @@ FEWER: dict[str, dict[str, Any]] = {  # enough of each study's axes for its figu
     "double_descent_networks": dict(n_train=[16, 32, 64], width=[1, 4], seed=[0, 1]),
     "expressivity": dict(n_train=[40, 80], slope=[0.0, 2.0], width=[2, 64], seed=[0, 1]),
     "finite_size": dict(n_train=[8, 16, 32], seed=[0, 1]),
+    "infinite_width": dict(width=[16, 64], output_scale=[0.3, 1.0], seed=[0, 1]),
     "kernel_interpolation": dict(
         inputs=["slope 0.3", "digits"], n_train=[50, 100], label_noise=[0.0, 1.0], seed=[0, 1]
     ),
