@@ -317,7 +317,8 @@ def product_spectrum(
             matrix -= matrix.mean(1, keepdim=True)
         else:
             matrix -= torch.outer(total, total) / count
-    found = eigenvalues(matrix)
+    frobenius = float(matrix.norm()) if centered else raw
+    found = eigenvalues(matrix, overwrite=True)
     off = abs(float(found.values.sum()) - trace) / lengths if lengths else 0.0
     if off > TRACE_TOLERANCE:
         raise np.linalg.LinAlgError(
@@ -331,7 +332,7 @@ def product_spectrum(
         floor=gram_floor(len(matrix), norm) * scale,
         rank_bound=rank_bound(passed, rows, layers, centered, span),
         trace=trace * scale,
-        frobenius=float(matrix.norm()) * scale,
+        frobenius=frobenius * scale,
         residual=max(off, found.residual),
         decomposed="rows" if by_rows else "weights",
         n=n,

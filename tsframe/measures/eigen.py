@@ -22,7 +22,7 @@ __all__ = ["Decomposition", "eigenvalues", "eigenvectors", "singular_values"]
 EPS = float(np.finfo(np.float64).eps)
 TOLERANCE = 32.0  # in units of side * eps, for residuals
 ASYMMETRY = 1e-8  # of the largest entry; rounding leaves far less
-BLOCK = 512  # rows symmetrized at a time
+BLOCK = 256  # rows and columns symmetrized at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class Decomposition:
     residual: float
 
 
-def eigenvalues(matrix: Tensor) -> Decomposition:
+def eigenvalues(matrix: Tensor, overwrite: bool = False) -> Decomposition:
     """Give all eigenvalues of a symmetric matrix.
 
     Parameters
@@ -54,6 +54,8 @@ def eigenvalues(matrix: Tensor) -> Decomposition:
     matrix : Tensor, shape (side, side)
         Symmetric up to rounding, finite, float64; anything else is a ValueError. Side 0 has no
         eigenvalues.
+    overwrite : bool
+        Whether the matrix may be worked on in its place, which saves a copy; it then holds noise.
 
     Returns
     -------
@@ -70,11 +72,11 @@ def eigenvalues(matrix: Tensor) -> Decomposition:
     >>> eigenvalues(torch.tensor([[2.0, 1.0], [1.0, 2.0]], dtype=torch.float64)).values.round(12)
     array([3., 1.])
     """
-    work, scale = _scaled(matrix)
+    work, scale = _scaled(matrix, overwrite)
     side = len(work)
     if side == 0:
         return Decomposition(np.zeros(0), np.zeros((0, 0)), 0.0)
-    trace, squares = float(work.trace()), float(work.square().sum())
+    trace, squares = float(work.trace()), float(torch.linalg.vector_norm(work)) ** 2
     residual = math.inf
     for solve in (_by_torch, _by_scipy):
         values = solve(work)
@@ -189,7 +191,7 @@ def _by_scipy(work: Tensor) -> NDArray[np.float64] | None:
         return None
 
 
-def _scaled(matrix: Tensor) -> tuple[Tensor, float]:
+def _scaled(matrix: Tensor, overwrite: bool = False) -> tuple[Tensor, float]:
     """Symmetrize a copy on the CPU, divided by a power of two near its largest entry."""
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(
@@ -197,17 +199,21 @@ def _scaled(matrix: Tensor) -> tuple[Tensor, float]:
             "Take singular_values for rows."
         )
     scale = _scale(matrix)
-    work = matrix.cpu() / scale
+    work = matrix.cpu()
+    work = work.div_(scale) if overwrite else work / scale
     for start in range(0, len(work), BLOCK):
-        rows, columns = work[start : start + BLOCK, start:], work[start:, start : start + BLOCK]
-        if float((rows - columns.mT).abs().max()) > ASYMMETRY:
-            raise ValueError(
-                f"the matrix must be symmetric up to rounding; entries differ by more than "
-                f"{ASYMMETRY:g} of the largest. Pass A @ A.T or (A + A.T) / 2."
-            )
-        mean = (rows + columns.mT) / 2
-        rows.copy_(mean)
-        columns.copy_(mean.mT)
+        for other in range(start, len(work), BLOCK):
+            upper = work[start : start + BLOCK, other : other + BLOCK]
+            lower = work[other : other + BLOCK, start : start + BLOCK]
+            mean = (upper + lower.mT) / 2
+            low, high = torch.aminmax(upper - mean)
+            if max(-float(low), float(high)) > ASYMMETRY:
+                raise ValueError(
+                    f"the matrix must be symmetric up to rounding; entries differ by more than "
+                    f"{ASYMMETRY:g} of the largest. Pass A @ A.T or (A + A.T) / 2."
+                )
+            upper.copy_(mean)
+            lower.copy_(mean.mT)
     return work, scale
 
 
@@ -218,7 +224,8 @@ def _scale(matrix: Tensor) -> float:
             f"a matrix to decompose must be float64; got {matrix.dtype} of shape "
             f"{tuple(matrix.shape)}. In float32 all below 1e-7 of the largest eigenvalue is lost."
         )
-    largest = float(matrix.abs().max()) if matrix.numel() else 0.0
+    low, high = torch.aminmax(matrix) if matrix.numel() else (matrix.sum(), matrix.sum())
+    largest = max(-float(low), float(high))
     if not math.isfinite(largest):
         raise ValueError(
             "a matrix to decompose must be finite; got NaN or infinite entries. Its student has "

@@ -52,19 +52,22 @@ def gram(
     """
     n, rows, _ = deltas[0].shape
     chosen = _chosen(passed, layers)
-    result = deltas[0].new_zeros(n * rows, n * rows)
+    result = deltas[0].new_empty(n * rows, n * rows)
     flat = [deltas[layer].reshape(n * rows, -1) for layer in chosen]
     step = max(1, BLOCK // max(1, n * rows * rows))
     for low in range(0, n, step):
         high = min(low + step, n)
         here, before = slice(low * rows, high * rows), slice(0, high * rows)
-        for delta, layer in zip(flat, chosen, strict=True):
+        for place, (delta, layer) in enumerate(zip(flat, chosen, strict=True)):
             h = passed.inputs[layer]
             term = delta[here] @ delta[before].mT
             samples = h[low:high] @ h[:high].mT
             wide = samples[:, :, None].expand(-1, -1, rows).reshape(high - low, 1, high * rows)
             term.view(high - low, rows, high * rows).mul_(wide)
-            result[here, before] += term
+            if place:
+                result[here, before] += term
+            else:
+                result[here, before] = term
         result[: low * rows, here] = result[here, : low * rows].mT
         own = result[here, here]
         own.copy_((own + own.mT) / 2)
