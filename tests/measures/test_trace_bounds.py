@@ -80,6 +80,21 @@ def test_the_traces_of_fisher_information_and_hessian_are_bounded_by_that_of_the
     assert 0.0 < max(shares) <= 1.0
 
 
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "erf"])
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_the_bound_of_the_hessian_counts_what_wrong_outputs_add(depth, activation):
+    phi, objective = ACTIVATIONS[activation], Objective("mse", None)
+    weights = [0.5 * w for w in network(depth, outputs=1)]
+    passed = passed_of(weights, activation, X)
+    y = torch.full((N,), 1e4, dtype=torch.float64)
+    start = 2.0**0.5 * every_output(passed.outputs)
+    hessian = hessian_trace(weights, activation, y, objective)
+    bound = hessian_trace_bound(passed, start, loss_gradients(passed.outputs, y, objective), phi)
+    assert check_trace(hessian, bound, "the Hessian") > 1e-4
+    with pytest.raises(ArithmeticError, match="the trace of the Hessian"):
+        check_trace(hessian, gauss_newton_trace_bound(passed, start, phi), "the Hessian")
+
+
 def hessian_trace(weights, activation, y, objective):
     """Differentiate twice by each weight of its own."""
     shapes = [w.shape for w in weights]
