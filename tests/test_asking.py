@@ -21,6 +21,7 @@ from tsframe.training.ridge import Ridge
 from tsframe.training.sgd import SGD
 from tsframe.training.stopping import ZeroTrainError
 from tsframe.trial import train, Trial
+from tsframe.verification import verify
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,7 @@ def test_a_measure_may_lack_a_number_only_if_it_says_so(tmp_path):
         store = tmp_path / f"{kind.__name__}.zarr"
         results = run(sweep, store, n_jobs=1, device="cpu", progress=False)
         assert bool(np.isfinite(results.test_error).all()) == settled
+        assert verify(store, 3).code == 0, "what a cell may lack is no damage"
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from tsframe.perceptron.listing import (
 from tsframe.perceptron.searches import anneal, Annealing, Densest, Uniform
 from tsframe.perceptron.trial import PerceptronTrial
 from tsframe.sweep import Sweep
+from tsframe.verification import verify
 
 
 def every_student(dim):
@@ -208,6 +209,16 @@ def small_sweep(tmp_path_factory):
     sweep = Sweep(cell, search=list(searches), seed=range(700))
     folder = tmp_path_factory.mktemp("perceptron")
     return run(sweep, folder / "s.zarr", n_jobs=1, progress=False)
+
+
+def test_a_store_of_perceptrons_is_sound_where_there_are_no_solutions(tmp_path):
+    def cell(seed):
+        return trial(dim=5, n_train=20, label_noise=1.0, seed=seed)
+
+    results = run(Sweep(cell, seed=range(3)), tmp_path / "s.zarr", n_jobs=1, progress=False)
+    assert (results.state == 1).all() and (results.solutions == 0).all()
+    assert np.isnan(results.test_error).all()
+    assert verify(tmp_path / "s.zarr", 3).code == 0
 
 
 def gap(values, one, other):

@@ -88,7 +88,8 @@ def check_trials(trials: Sequence[Any], grid: Domain) -> tuple[Measures, list[st
     Returns
     -------
     tuple
-        The measures of all trials together, and the names of those that some do not declare.
+        The measures of all trials together, and the names of those that some do not declare or may
+        lack.
     """
     first = grid.cell(0)
     for number, trial in enumerate(trials):
@@ -110,12 +111,14 @@ def check_trials(trials: Sequence[Any], grid: Domain) -> tuple[Measures, list[st
                 )
     kinds: dict[str, tuple[int, Measures]] = {}  # trials ask for few sets of measures
     counts: Counter[str] = Counter()
+    lacking: set[str] = set()
     seen, kind = None, ""
     for number, trial in enumerate(trials):
         if trial.declared != seen:
             seen, kind = trial.declared, repr(trial.declared)
             kinds.setdefault(kind, (number, plain_measures(seen)))
         counts[kind] += 1
+        lacking.update(getattr(trial, "may_lack", ()))
         if not (math.isfinite(trial.flops) and trial.flops > 0):
             raise ValueError(
                 f"the trial of cell {describe(grid.cell(number))} gives flops={trial.flops!r}; "
@@ -146,7 +149,8 @@ def check_trials(trials: Sequence[Any], grid: Domain) -> tuple[Measures, list[st
             HEAVY / 1e6,
         )
     names = [{*own, *vector_lengths(own)} for _, own in declared]
-    return measures, [name for name in measures if not all(name in own for own in names)]
+    partial = {name for name in measures if not all(name in own for own in names)} | lacking
+    return measures, [name for name in measures if name in partial]
 
 
 def joint(kinds: Sequence[Measures]) -> Measures:

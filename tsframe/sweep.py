@@ -185,7 +185,7 @@ class Sweep:
 
     @property
     def optional(self) -> list[str]:
-        """The measures that some trials do not return; there the store has NaN."""
+        """The measures that some trials do not return, or may lack; there the store has NaN."""
         self.trials()
         return self._optional
 
