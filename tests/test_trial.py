@@ -16,6 +16,7 @@ from tsframe.students.mlp import MLP
 from tsframe.teachers import LinearTeacher, Teacher
 from tsframe.training.adam import Adam
 from tsframe.training.devices import sharing_products
+from tsframe.training.minibatches import epoch_order
 from tsframe.training.schedules import log_steps
 from tsframe.training.sgd import SGD
 from tsframe.training.stopping import ZeroTrainError
@@ -289,6 +290,35 @@ def test_threads_that_share_the_products_of_a_lone_student_change_no_bit(activat
     assert_same_bits(several, alone)
 
 
+def own_orders():
+    return [
+        trial(student=MLP(width), training=replace(trial().training, lr=lr), own_order=own)
+        for width in (5, 8)
+        for lr in (0.05, 0.1)
+        for own in (False, True)
+    ]
+
+
+def test_a_student_with_an_order_of_its_own_does_not_depend_on_its_mates():
+    trials = own_orders()
+    together = train(trials, device="cpu")
+    for k, one in enumerate(trials):
+        alone = train([one], device="cpu").drop_vars("student")
+        assert_same_bits(together.isel(student=[k]).drop_vars("student"), alone)
+    loss = together.train_loss.values.reshape(4, 2)
+    assert (loss[:, 0] != loss[:, 1]).all(), "another order is another student"
+
+
+def test_orders_of_their_own_differ_and_full_batches_have_none():
+    keys = [one.order_key for one in own_orders() if one.own_order]
+    assert len(set(keys)) == 4
+    orders = {tuple(epoch_order(0, 30, 0, key)) for key in keys} | {tuple(epoch_order(0, 30, 0))}
+    assert len(orders) == 5 and all(sorted(order) == list(range(30)) for order in orders)
+    full = [trial(training=SGD(0.1, max_steps=20), own_order=own) for own in (False, True)]
+    measured = train(full, device="cpu")
+    assert measured.train_loss.values[0] == measured.train_loss.values[1]
+
+
 def test_a_stack_too_large_for_memory_is_halved_and_nothing_else_changes(monkeypatch):
     trials = [trial(seed=seed, student=MLP(width)) for seed in range(3) for width in (3, 8, 8)]
     whole = train(trials, device="cpu")
@@ -349,6 +379,7 @@ def test_steps_of_a_log_scale_are_ascending_and_end_at_the_budget():
         (dict(n_train=10), "batch_size must be at most n_train=10; got batch_size=20."),
         (dict(curve_steps=(3, 1)), "curve_steps must be ascending integers >= 0"),
         (dict(curve_steps=(0, 61)), "curve_steps must not pass max_steps=60; got 61."),
+        (dict(own_order="yes"), "own_order must be True or False; got own_order='yes'."),
         (dict(precision="bf16"), "precision must be one of float32, float64"),
         (dict(student=5), "student must be MLP or Linear or RandomFeatures or Kernel; got 5."),
         (dict(training="sgd"), "Parle or Ridge; got 'sgd'."),

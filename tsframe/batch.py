@@ -4,7 +4,7 @@ spectrum -> inputs -> teacher -> samples -> students -> training -> measures, in
 picture. Everything random hangs on the seeds of the tasks; nothing here is random by itself.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -55,6 +55,10 @@ class StepTask(AskingTask, Protocol):
     def curve_steps(self) -> tuple[int, ...]: ...  # noqa: D102
     @property
     def precision(self) -> str: ...  # noqa: D102
+    @property
+    def order_key(self) -> int | None: ...  # noqa: D102
+    @property
+    def minibatch_key(self) -> Hashable: ...  # noqa: D102
 
 
 def train_batch(
@@ -87,8 +91,8 @@ def train_batch(
     """
     first, students = tasks[0], len(tasks)
     dim, outputs = first.inputs.dim, first.teacher.outputs
-    keys = list(dict.fromkeys(task.sharing_key for task in tasks))
-    data = [keys.index(task.sharing_key) for task in tasks]
+    keys = list(dict.fromkeys(task.minibatch_key for task in tasks))
+    data = [keys.index(task.minibatch_key) for task in tasks]
     shapes = [(task.student.width, task.student.depth) for task in tasks]
     samples = draw_tasks(tasks)
     train, test = _on_device(tasks, samples, data, device)
@@ -219,6 +223,7 @@ def _on_device(
         [tasks[k].seed for k in firsts],
         tasks[0].training.batch_size or tasks[0].n_train,
         [varied(tasks[k]) for k in firsts],
+        [tasks[k].order_key for k in firsts],
     )
     return train, SampleSet(
         inputs([s.x_test for s in samples]), targets([s.y_test for s in samples])

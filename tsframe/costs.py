@@ -122,7 +122,8 @@ def shared_work(task: CostedTask) -> dict[Hashable, float]:
     cost = _steps(cast(StepTask, task))
     drawing = NUMBER * (task.n_train + task.n_test) * task.inputs.dim + TEACHER
     return {
-        ("data set", task.sharing_key): cost.of_data_set + drawing,
+        ("drawing", task.sharing_key): drawing,
+        ("minibatches", cast(StepTask, task).minibatch_key): cost.of_data_set,
         ("stack", task.step_key): cost.of_stack,
         ("shape", task.shape_key): cost.of_shape,
     }
@@ -140,7 +141,9 @@ def working_set_of(task: CostedTask) -> float:
 def memory_of(tasks: Sequence[CostedTask], threads: int) -> float:
     """Predict the memory of a process that trains these together on the CPU, in bytes."""
     stepping = [task for task in tasks if not task.exact]
-    sets = {t.sharing_key: (t.n_train + t.n_test) * t.inputs.dim for t in stepping}
+    keys = [cast(StepTask, task).minibatch_key for task in stepping]
+    numbers = [(task.n_train + task.n_test) * task.inputs.dim for task in stepping]
+    sets = dict(zip(keys, numbers, strict=True))
     sizes = [PRECISIONS[str(task.precision)].itemsize for task in stepping]
     engine = sum(
         _steps(cast(StepTask, task)).bytes(itemsize)

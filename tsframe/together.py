@@ -150,14 +150,15 @@ def _stacks(
         (k for k, task in enumerate(tasks) if not task.exact), key=lambda k: tasks[k].seed
     )
     some = [tasks[k] for k in stepping]
-    networks = [task.student for task in cast(list[StepTask], some)]
+    taught = cast(list[StepTask], some)
+    networks = [task.student for task in taught]
     sizes = [task.bytes for task in some]
     shared = [routes[str(task.precision)].rows_independent for task in some]
     stacks = stacks_of(
         [task.step_key for task in some],
         # Where rows of a product depend on each other, every student is a group of its own, and
         # only students of one shape make a stack.
-        [(task.sharing_key, None if shared[k] else k) for k, task in enumerate(some)],
+        [(task.minibatch_key, None if shared[k] else k) for k, task in enumerate(taught)],
         [(network.width, network.depth) for network in networks],
         sizes,
         stack_bytes(device, threads, sum(sizes)),

@@ -5,10 +5,12 @@ sweep half knows a trial only by what its properties tell (what it shares with o
 costs, what it will measure).
 """
 
+import zlib
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
+import numpy as np
 import xarray as xr
 
 from tsframe.arrays import ArrayInputs, check_rows, OwnLabels
@@ -82,6 +84,10 @@ class Trial:
     measure_steps : sequence of int
         Steps at which `measures` are taken besides the end, 0 being the initialization. They are
         kept as ``NAME_curve`` over dim ``measure_step``.
+    own_order : bool
+        Whether the student sees the minibatches in an order of its own, which hangs on seed,
+        student and training. By default all students of a seed see the same: a paired comparison,
+        and faster, as they share the first product; but their noise is not independent.
     seed : int
         Of every random number, >= 0.
     precision : str or None
@@ -109,6 +115,7 @@ class Trial:
     augmentation: Augmentation | None = later(None)
     measures: Sequence[Measure] = later(())
     measure_steps: Sequence[int] = later(())
+    own_order: bool = later(False)
 
     def __post_init__(self) -> None:
         kinds_of: dict[str, tuple[type, ...]] = {
@@ -125,6 +132,9 @@ class Trial:
             object.__setattr__(self, name, whole(name, getattr(self, name), low))
         check_label_noise(self.label_noise, self.teacher)
         object.__setattr__(self, "label_noise", float(self.label_noise))
+        if not isinstance(self.own_order, bool | np.bool_):
+            raise TypeError(f"own_order must be True or False; got own_order={self.own_order!r}.")
+        object.__setattr__(self, "own_order", bool(self.own_order))
         check_corruption(self.corruption)
         check_augmentation(self.augmentation, self.inputs, self.teacher)
         if self.augmentation is not None and (self.corruption is not None or self.exact):
@@ -205,6 +215,18 @@ class Trial:
             self.n_test,
             self.seed,
         )
+
+    @property
+    def order_key(self) -> int | None:
+        """What keys the order of minibatches, besides the seed: None, or student and training."""
+        return (
+            zlib.crc32(f"{self.student!r} {self.training!r}".encode()) if self.own_order else None
+        )
+
+    @property
+    def minibatch_key(self) -> Hashable:
+        """What decides the inputs of every step: the inputs, and the order of minibatches."""
+        return (self.sharing_key, self.order_key)
 
     @property
     def exact(self) -> bool:

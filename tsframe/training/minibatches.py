@@ -24,9 +24,12 @@ Vary = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 ROWS_AT_ONCE = 128  # samples of one forward pass when a whole set is evaluated; fits the cache
 
 
-def epoch_order(seed: int, n_train: int, epoch: int) -> np.ndarray:
-    """Order in which an epoch visits the training rows, shape (n_train,)."""
-    return stream(seed, "minibatches", epoch).permutation(n_train)
+def epoch_order(seed: int, n_train: int, epoch: int, *own: int) -> np.ndarray:
+    """Order in which an epoch visits the training rows, shape (n_train,).
+
+    With a further key it is the order of those who have that key alone.
+    """
+    return stream(seed, "minibatches", epoch, *own).permutation(n_train)
 
 
 @dataclass
@@ -126,6 +129,8 @@ class TrainingSet(SampleSet):
         Of every data set.
     batch_size : int
         Samples of a minibatch.
+    own : sequence of int or None, optional
+        For every data set the key of an order of its own, see `epoch_order`.
     varied : sequence of callable (rows, generator) or None, optional
         For every data set what its augmentation makes of the inputs of a minibatch, shape (samples,
         dim), without the ones.
@@ -138,6 +143,7 @@ class TrainingSet(SampleSet):
         seeds: list[int],
         batch_size: int,
         varied: Sequence[Vary | None] = (),
+        own: Sequence[int | None] = (),
     ) -> None:
         super().__init__(inputs, targets)
         self._varied = {k: vary for k, vary in enumerate(varied) if vary is not None}
@@ -145,6 +151,7 @@ class TrainingSet(SampleSet):
         self._given: tuple[int, tuple[Tensor, Tensor]] | None = None
         self.seeds, self.batch_size = seeds, batch_size
         self.steps_an_epoch = self.size // batch_size
+        self._own = [() if key is None else (key,) for key in own] or [()] * len(seeds)
         self._orders = torch.empty(len(seeds), self.size, dtype=torch.int64, device=inputs.device)
         self._epochs = [-1] * len(seeds)  # of which the orders are
 
@@ -175,7 +182,7 @@ class TrainingSet(SampleSet):
         epoch, place = divmod(step, self.steps_an_epoch)
         for k in seated.sets:
             if self._epochs[k] != epoch:
-                order = epoch_order(self.seeds[k], self.size, epoch)
+                order = epoch_order(self.seeds[k], self.size, epoch, *self._own[k])
                 self._orders[k] = torch.as_tensor(order)
                 self._epochs[k] = epoch
         start = place * self.batch_size
