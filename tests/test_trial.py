@@ -1,7 +1,5 @@
 import itertools
 import pickle
-import threading
-import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -9,14 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from tsframe.batch import train_batch
 from tsframe.inputs import Gaussian
 from tsframe.spectra import Isotropic, Sloppy
 from tsframe.students.mlp import MLP
 from tsframe.teachers import LinearTeacher, Teacher
 from tsframe.training.adam import Adam
-from tsframe.training.devices import sharing_products
-from tsframe.training.minibatches import epoch_order
 from tsframe.training.schedules import log_steps
 from tsframe.training.sgd import SGD
 from tsframe.training.stopping import ZeroTrainError
@@ -271,92 +266,6 @@ def test_work_grows_with_steps_width_and_batch():
     assert trial(student=MLP(100)).flops > trial().flops
     longer = replace(trial().training, max_steps=120)
     assert trial(training=longer).flops == pytest.approx(2 * trial().flops, rel=0.1)
-
-
-@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "erf"])
-def test_threads_that_share_the_products_of_a_lone_student_change_no_bit(activation, monkeypatch):
-    wide = MLP(401, 2, activation)  # 401 x 97 hidden values: more than torch gives one thread
-    one = trial(student=wide, training=SGD(0.05, momentum=0.9, batch_size=97, max_steps=6))
-    shared: list[int] = []
-
-    def spy(threads):
-        shared.append(threads)
-        return sharing_products(threads)
-
-    monkeypatch.setattr("tsframe.training.engine.sharing_products", spy)
-    several, alone = (train([one], device="cpu", threads=n) for n in (3, 1))
-    if several.attrs["products"] == "onednn":
-        assert set(shared) == {3, 1}, "three threads, then one"
-    assert_same_bits(several, alone)
-
-
-def own_orders():
-    return [
-        trial(student=MLP(width), training=replace(trial().training, lr=lr), own_order=own)
-        for width in (5, 8)
-        for lr in (0.05, 0.1)
-        for own in (False, True)
-    ]
-
-
-def test_a_student_with_an_order_of_its_own_does_not_depend_on_its_mates():
-    trials = own_orders()
-    together = train(trials, device="cpu")
-    for k, one in enumerate(trials):
-        alone = train([one], device="cpu").drop_vars("student")
-        assert_same_bits(together.isel(student=[k]).drop_vars("student"), alone)
-    loss = together.train_loss.values.reshape(4, 2)
-    assert (loss[:, 0] != loss[:, 1]).all(), "another order is another student"
-
-
-def test_orders_of_their_own_differ_and_full_batches_have_none():
-    keys = [one.order_key for one in own_orders() if one.own_order]
-    assert len(set(keys)) == 4
-    orders = {tuple(epoch_order(0, 30, 0, key)) for key in keys} | {tuple(epoch_order(0, 30, 0))}
-    assert len(orders) == 5 and all(sorted(order) == list(range(30)) for order in orders)
-    full = [trial(training=SGD(0.1, max_steps=20), own_order=own) for own in (False, True)]
-    measured = train(full, device="cpu")
-    assert measured.train_loss.values[0] == measured.train_loss.values[1]
-
-
-def test_a_stack_too_large_for_memory_is_halved_and_nothing_else_changes(monkeypatch):
-    trials = [trial(seed=seed, student=MLP(width)) for seed in range(3) for width in (3, 8, 8)]
-    whole = train(trials, device="cpu")
-    sizes: list[int] = []
-    held: list[weakref.ref[torch.Tensor]] = []
-
-    def small(tasks, *arguments):
-        assert all(tensor() is None for tensor in held), "what failed must leave the memory"
-        tensor = torch.zeros(3)
-        held.append(weakref.ref(tensor))
-        sizes.append(len(tasks))
-        if len(tasks) > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return train_batch(tasks, *arguments)
-
-    monkeypatch.setattr("tsframe.together.train_batch", small)
-    halved = train(trials, device="cpu", threads=1)
-    assert_same_bits(halved, whole)
-    assert max(sizes) > 2 and halved.attrs["stacks_halved"] == sum(size > 2 for size in sizes)
-    assert "stacks_halved" not in whole.attrs
-
-    def none(tasks, *arguments):
-        raise torch.OutOfMemoryError("CUDA out of memory.")
-
-    monkeypatch.setattr("tsframe.together.train_batch", none)
-    with pytest.raises(torch.OutOfMemoryError):
-        train(trials, device="cpu")
-
-
-def test_threads_and_settings_are_as_they_were_found():
-    found = torch.get_num_threads(), product_setting()
-    train([trial(), trial(seed=1)], device="cpu", threads=2)
-    assert (torch.get_num_threads(), product_setting()) == found
-    started: list[int] = []
-    thread = threading.Thread(target=lambda: started.append(torch.get_num_threads()))
-    thread.start()
-    thread.join()
-    assert started == [found[0]], "a thread that starts later must find the setting of the process"
 
 
 def test_steps_of_a_log_scale_are_ascending_and_end_at_the_budget():

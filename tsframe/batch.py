@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from tsframe.arrays import check_rows
 from tsframe.augmentations import Augmentation
 from tsframe.measures.classes import class_measures
 from tsframe.measures.errors import errors, is_interpolated
@@ -17,6 +18,7 @@ from tsframe.measures.norms import distance, weight_norm
 from tsframe.measures.taking import AskingTask, blank_measures, take_measures
 from tsframe.samples import Samples
 from tsframe.students.activations import ACTIVATIONS
+from tsframe.students.jacot2018 import Jacot2018
 from tsframe.students.layout import Layout
 from tsframe.students.mlp import MLP
 from tsframe.students.stack import Stack
@@ -25,6 +27,7 @@ from tsframe.training.engine import Snapshot, train_stack
 from tsframe.training.minibatches import SampleSet, TrainingSet, Vary
 from tsframe.training.optimizer import Optimizer
 from tsframe.training.products import Route
+from tsframe.training.sgd import SGD
 from tsframe.training.stopping import BestValidation
 
 __all__ = [
@@ -33,6 +36,7 @@ __all__ = [
     "MEASURES_OVER_STEPS",
     "PRECISIONS",
     "StepTask",
+    "check_steps",
     "train_batch",
 ]
 
@@ -59,6 +63,36 @@ class StepTask(AskingTask, Protocol):
     def order_key(self) -> int | None: ...  # noqa: D102
     @property
     def minibatch_key(self) -> Hashable: ...  # noqa: D102
+
+
+def check_steps(task: StepTask) -> None:
+    """Refuse a training that does not fit its task, e.g. while a trial is built.
+
+    Raises
+    ------
+    ValueError
+        If minibatches, steps or rates cannot be.
+    """
+    training, batch_size, steps = task.training, task.training.batch_size, task.curve_steps
+    if batch_size is not None and batch_size > task.n_train:
+        raise ValueError(
+            f"batch_size must be at most n_train={task.n_train}; got batch_size={batch_size}. "
+            "Use batch_size=None for full batch."
+        )
+    if isinstance(training.stop, BestValidation):  # its rows follow those of training
+        check_rows(task.inputs, task.teacher, task.n_train + training.stop.rows, task.n_test)
+    if list(steps) != sorted(set(steps)) or (steps and steps[0] < 0):
+        raise ValueError(f"curve_steps must be ascending integers >= 0; got {steps!r}.")
+    if steps and steps[-1] > training.max_steps:
+        raise ValueError(
+            f"curve_steps must not pass max_steps={training.max_steps}; got {steps[-1]}."
+        )
+    scaled = isinstance(task.student.initialization, Jacot2018)
+    if scaled and (not isinstance(training, SGD) or training.weight_decay):
+        raise ValueError(
+            "Jacot2018 sets the learning rate of each layer, as only SGD without weight decay "
+            f"takes it; got training={training!r}. Use SGD(lr), or another initialization."
+        )
 
 
 def train_batch(

@@ -15,7 +15,14 @@ import xarray as xr
 
 from tsframe.arrays import ArrayInputs, check_rows, OwnLabels
 from tsframe.augmentations import Augmentation, check_augmentation
-from tsframe.batch import MEASURES, MEASURES_OF_CLASSES, MEASURES_OVER_STEPS, PRECISIONS
+from tsframe.batch import (
+    check_steps,
+    MEASURES,
+    MEASURES_OF_CLASSES,
+    MEASURES_OVER_STEPS,
+    PRECISIONS,
+    StepTask,
+)
 from tsframe.checks import later, repr_of
 from tsframe.corruptions import check_corruption, Corruption
 from tsframe.costs import CostedTask, memory_of, shared_work, work_of, working_set_of
@@ -38,12 +45,10 @@ from tsframe.training.devices import resolve_device
 from tsframe.training.entropy_sgd import EntropySGD
 from tsframe.training.langevin import Langevin
 from tsframe.training.losses import LOSSES, Objective
-from tsframe.training.optimizer import Optimizer
 from tsframe.training.parle import Parle
 from tsframe.training.ridge import Ridge
 from tsframe.training.sam import SAM
 from tsframe.training.sgd import SGD
-from tsframe.training.stopping import BestValidation
 
 __all__ = ["Trial", "train"]
 
@@ -168,35 +173,12 @@ class Trial:
         object.__setattr__(self, "measures", asked)
         object.__setattr__(self, "measure_steps", tuple(int(step) for step in self.measure_steps))
         if not isinstance(self.training, Ridge):
-            self._check_steps(self.training)
+            check_steps(cast(StepTask, self))
             declare(asked, self.measure_steps, self.student_shape)
             for measure in asked:
                 measure.check(self)
 
     __repr__ = repr_of
-
-    def _check_steps(self, training: Optimizer) -> None:
-        batch_size, steps = training.batch_size, self.curve_steps
-        if batch_size is not None and batch_size > self.n_train:
-            raise ValueError(
-                f"batch_size must be at most n_train={self.n_train}; got batch_size={batch_size}. "
-                "Use batch_size=None for full batch."
-            )
-        if isinstance(training.stop, BestValidation):  # its rows follow those of training
-            rows = self.n_train + training.stop.rows
-            check_rows(self.inputs, self.teacher, rows, self.n_test)
-        if list(steps) != sorted(set(steps)) or (steps and steps[0] < 0):
-            raise ValueError(f"curve_steps must be ascending integers >= 0; got {steps!r}.")
-        if steps and steps[-1] > training.max_steps:
-            raise ValueError(
-                f"curve_steps must not pass max_steps={training.max_steps}; got {steps[-1]}."
-            )
-        scaled = isinstance(self._network.initialization, Jacot2018)
-        if scaled and (not isinstance(training, SGD) or training.weight_decay):
-            raise ValueError(
-                "Jacot2018 sets the learning rate of each layer, as only SGD without weight decay "
-                f"takes it; got training={training!r}. Use SGD(lr), or another initialization."
-            )
 
     @property
     def objective(self) -> Objective:
