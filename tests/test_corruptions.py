@@ -260,7 +260,7 @@ def small_sweep(tmp_path_factory):
             corruption=kinds[inputs],
             label_noise=label_noise,
             student=MLP(width),
-            training=SGD(0.1, momentum=0.9, max_steps=300, stop=ZeroTrainError(check_every=2)),
+            training=SGD(0.1, momentum=0.9, max_steps=120, stop=ZeroTrainError(check_every=2)),
             n_train=200,
             n_test=500,
             seed=seed,
