@@ -127,6 +127,9 @@ def run(
     fail_fast: Annotated[
         bool, Parameter(negative="", help="End at the first cell that fails.")
     ] = False,
+    check_first: Annotated[
+        bool, Parameter(negative="", help="First train one cell twice, to see that it can be.")
+    ] = False,
     shard: Annotated[
         str | None, Parameter(help="i/N: train part i of N, for N processes on one store.")
     ] = None,
@@ -159,6 +162,7 @@ def run(
             only=some,
             retry_failed=retry_failed,
             fail_fast=fail_fast,
+            check_first=check_first,
             shard=shard,
             limit=limit,
             stall=stall,

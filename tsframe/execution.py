@@ -9,15 +9,20 @@ import contextlib
 import logging
 import os
 import re
+import tempfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from tsframe.axes import describe
 from tsframe.chunks import Grid
 from tsframe.growth import grow
+from tsframe.ledger import State
 from tsframe.opening import open_store, view
 from tsframe.places import Place, place, stands
 from tsframe.plan import Plan, plan
@@ -26,7 +31,7 @@ from tsframe.selection import Only
 from tsframe.store import Store
 from tsframe.sweep import Sweep
 from tsframe.workers.claims import claim, owners
-from tsframe.workers.crew import muster
+from tsframe.workers.crew import Crew, dismiss, muster
 from tsframe.workers.job import close, Job, Terms
 from tsframe.workers.shift import CellFailed, Suspects
 from tsframe.workers.stop import Stopped
@@ -48,6 +53,7 @@ def run(
     shard: str | None = None,
     retry_failed: bool = False,
     fail_fast: bool = False,
+    check_first: bool = False,
     limit: float | None = None,
     stall: float = STALL,
     grace: float | None = None,
@@ -87,6 +93,10 @@ def run(
     fail_fast : bool
         Whether to end the run with `CellFailed` at the first cell that fails; else the failed
         cells are kept as such and all others trained.
+    check_first : bool
+        Whether to train the cheapest cell twice before all others, in two processes of this
+        machine and beside the store, and to refuse the sweep if it fails or comes out otherwise
+        the second time.
     limit : float, optional
         Seconds that one call of the engine may take, by default half an hour and more for costly
         chunks. A chunk over its limit is trained again cell by cell; a cell over it fails.
@@ -107,11 +117,29 @@ def run(
 
     """
     crew = muster(n_jobs, device)
-    part = read_shard(shard)
+    read_shard(shard)
     check_seconds(limit=limit, stall=stall, grace=grace)
     path = place(store)
     planned = plan(sweep, path, chunk=chunk, n_jobs=crew.workers, only=only)
+    terms = Terms(limit, stall, grace, fail_fast, progress)
+    if check_first and planned.pending:
+        rehearse(planned, crew, device, terms)
     make(path, sweep, planned)
+    return carry_out(planned, path, crew, device, shard, terms, retry_failed, force)
+
+
+def carry_out(
+    planned: Plan,
+    path: Place,
+    crew: Crew,
+    device: str,
+    shard: str | None,
+    terms: Terms,
+    retry_failed: bool = False,
+    force: bool = False,
+) -> xr.Dataset:
+    """Train what is missing in a store that stands; the arguments are those of `run`."""
+    sweep, part = planned.sweep, read_shard(shard)
     name = f"{part[0]}-{part[1]}" if part else "all"
     with claim(path / "runs" / "lock", name, force) as held:
         fit, opened = grow(path, sweep), Store.open(path)
@@ -142,8 +170,49 @@ def run(
         held.say(run=number)
         job = Job(fit.whole.trials(), opened, crew, held, number, device, shard, mine, dead)
         suspects = Suspects.of(opened, todo, [*live, number])
-        job.work(todo, suspects, Terms(limit, stall, grace, fail_fast, progress))
+        job.work(todo, suspects, terms)
     return open_store(path)
+
+
+def rehearse(planned: Plan, crew: Crew, device: str, terms: Terms) -> None:
+    """Train the cheapest cell that is to be trained twice, each time into a store of its own.
+
+    Raises
+    ------
+    ValueError
+        If it fails, or does not come out the same.
+    """
+    sweep = planned.sweep
+    cell = sweep.cell(int(np.where(planned.wanted, planned.flops, np.inf).argmin()))
+    one = sweep.over(**{name: [value] for name, value in cell.items()})
+    apart = Crew("loky", 2, crew.threads)
+    came = []
+    for _ in range(2):
+        with tempfile.TemporaryDirectory(prefix="tsframe-") as folder:
+            path = Path(folder) / "first.zarr"
+            alone = plan(one, path)
+            make(path, one, alone)
+            came.append(carry_out(alone, path, apart, device, None, replace(terms, progress=False)))
+        dismiss()  # the second time in another process
+    first, second = (dataset.squeeze() for dataset in came)
+    if first["state"] == State.FAILED:
+        raise ValueError(
+            f"the cell {describe(cell)}, which was trained before all others, fails: "
+            f"{str(first['error'].item()).partition(chr(10))[0]} Nothing else was trained."
+        )
+    names = [str(name) for name in first.data_vars if name in one.measures]
+    told = [
+        f"{name} {float(old.flat[at])!r}, {float(new.flat[at])!r}"
+        for name in names
+        for old, new in [(np.atleast_1d(first[name].values), np.atleast_1d(second[name].values))]
+        for at in np.flatnonzero(~((old == new) | (np.isnan(old) & np.isnan(new))))[:1]
+    ]
+    if told or first["state"] != second["state"]:
+        raise ValueError(
+            f"two trainings of the cell {describe(cell)} differ: {'; '.join(told) or 'its state'}. "
+            "Resuming would mix them, so nothing else was trained; let the trial alone decide all "
+            "random numbers."
+        )
 
 
 def make(path: Place, sweep: Sweep, planned: Plan) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import cloudpickle
 import joblib
+from joblib.externals.loky import get_reusable_executor  # type: ignore[import-untyped]
 from joblib.parallel import get_active_backend
 from threadpoolctl import threadpool_limits
 
@@ -19,7 +20,7 @@ from tsframe.workers.chunk import Came, Orders, Task, train_chunk
 from tsframe.workers.gpus import gpus, let_go
 from tsframe.workers.stop import deferred
 
-__all__ = ["Crew", "CrewBroken", "muster"]
+__all__ = ["Crew", "CrewBroken", "dismiss", "muster"]
 
 IDLE = 30  # seconds after which a worker without work leaves
 AHEAD = 200  # chunks sent to a cluster at least, since it may gain workers while it runs
@@ -147,6 +148,11 @@ def at_least_two() -> Iterator[None]:
         yield
     finally:
         del vars(backend)["effective_n_jobs"]  # the method of its class is seen again
+
+
+def dismiss() -> None:
+    """Let the workers of this process go, so that the next work is done by new ones."""
+    get_reusable_executor().shutdown(wait=True)
 
 
 def muster(n_jobs: int | None, device: str) -> Crew:
