@@ -56,6 +56,7 @@ from .measures.subspaces import (
     SubspaceOverlap as SubspaceOverlap,
 )
 from .measures.theorems import TraceTheorems as TraceTheorems
+from .measures.trajectories import Trajectory as Trajectory
 from .opening import open_store as open_store
 from .plan import plan as plan
 from .samples import draw_samples as draw_samples, Samples as Samples
