@@ -102,8 +102,11 @@ def test_a_measure_that_only_knows_the_sample_size_has_a_large_tau_and_a_bad_wor
     worst = found.sel(measure="knows_n").sign_error.argmax("environment")
     assert found.environment_axis[int(worst)] == "width"
     assert np.isnan(found.tau.sel(measure="tied"))
+    assert (found.tau_along.sel(measure="tied") == 0.0).all()
     assert (found.sign_error.sel(measure="tied") == 0.5).all()
-    # A difference below the noise decides nothing.
+    # What too few pairs say does not count, and a difference below the noise decides nothing.
+    assert np.isnan(rank(results, ["knows_n"], fewest=10_000).worst).all()
+    assert rank(results, ["knows_n"], fewest=100).worst == found.worst.sel(measure="knows_n")
     none = rank(results, ["knows_n"], least=10.0)
     assert np.isnan(none.worst).all()
     assert (none.pairs == 0).all()

@@ -33,6 +33,7 @@ FEWER: dict[str, dict[str, Any]] = {  # enough of each study's axes for its figu
         observed=[400, 650, 1600],
         seed=[0, 1],
     ),
+    "capacity": dict(slope=[0.0, 1.0], n_train=[40, 60], width=[4], seed=[0, 1]),
     "digits": dict(n_train=[50, 100], width=[8], seed=[0, 1]),
     "double_descent": dict(n_train=[8, 64, 96], width=[8, 64, 96], seed=[0, 1]),
     "double_descent_networks": dict(n_train=[16, 32, 64], width=[1, 4], seed=[0, 1]),
@@ -45,6 +46,7 @@ FEWER: dict[str, dict[str, Any]] = {  # enough of each study's axes for its figu
     "randomization_tests": dict(
         inputs=["slope 0", "slope 0.3"], label_noise=[0.0, 0.5, 1.0], seed=[0, 1]
     ),
+    "measures_ranked": dict(width=[8], slope=[0.0, 0.3], n_train=[60, 80], depth=[1], seed=[0]),
     "ridgeless": dict(n_over_p=[0.64, 1.6], seed=[0, 1]),
     "taxonomy": dict(n_train=[10, 30], seed=[0, 1]),
     "slope_figure": dict(slope=[0.01, 0.1], width=[10], seed=[0, 1]),

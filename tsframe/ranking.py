@@ -72,6 +72,7 @@ def rank(
     error: str = "test_error",
     axes: Sequence[str] | None = None,
     least: float = 0.0,
+    fewest: int = 1,
 ) -> xr.Dataset:
     """Rank measures by how well each predicts the error of the students of a sweep.
 
@@ -89,16 +90,18 @@ def rank(
     least : float
         Pairs whose errors differ by no more than this decide nothing about environments: the noise
         of a measured error, >= 0.
+    fewest : int
+        An environment counts for ``worst`` only if so many pairs decide in it, >= 1.
 
     Returns
     -------
     Dataset
         Along the dim ``measure``: ``tau`` over all pairs; ``tau_along``, along ``axis``, the mean
-        tau of students that differ along that axis alone; ``granulated``, its mean over the axes
-        (Psi of Jiang et al. 2020); ``sign_error``, along ``environment``, the share of pairs that
-        are in reverse, a tied measure counting half; and ``worst``, the largest of these.
-        ``environment_axis``, ``low``, ``high`` and ``pairs`` say what an environment is. NaN where
-        no pair decides.
+        tau of students that differ along that axis alone, where a tied measure counts as zero;
+        ``granulated``, its mean over the axes (Psi of Jiang et al. 2020); ``sign_error``, along
+        ``environment``, the share of pairs that are in reverse, a tied measure counting half; and
+        ``worst``, the largest of these. ``environment_axis``, ``low``, ``high`` and ``pairs`` say
+        what an environment is. NaN where no pair decides.
 
     Raises
     ------
@@ -140,7 +143,10 @@ def rank(
     for name in measures:
         values = results[name].astype(float).broadcast_like(target)
         known = target.where(values.notnull())
-        along = [kendall(values, known, [axis]).mean() for axis in chosen]
+        along = [
+            xr.apply_ufunc(_agreement, values, known, input_core_dims=[[axis], [axis]]).mean()
+            for axis in chosen
+        ]
         wrong = [_sign_error(values, known, axis, pair, least) for axis, pair in places]
         rows.append(
             xr.Dataset(
@@ -154,7 +160,7 @@ def rank(
         )
     found = xr.concat(rows, xr.DataArray(list(measures), dims="measure", name="measure"))
     found = found.assign(granulated=found.tau_along.mean("axis"))
-    found = found.assign(worst=found.sign_error.max("environment"))
+    found = found.assign(worst=found.sign_error.where(found.pairs >= fewest).max("environment"))
     low, high = ([str(target[axis].values[pair[side]]) for axis, pair in places] for side in (0, 1))
     return found.assign_coords(
         axis=chosen,
@@ -185,7 +191,20 @@ def _sign_error(
 
 
 def _tau(x: Floats, y: Floats) -> Floats:
-    """Kendall's tau-b along the last axis, a place of the first of a pair after the other."""
+    """Give Kendall's tau-b along the last axis."""
+    excess, x_differs, y_differs = _counts(x, y)
+    pairs = np.sqrt(x_differs * y_differs)
+    return np.where(pairs > 0.0, excess / np.where(pairs > 0.0, pairs, 1.0), np.nan)
+
+
+def _agreement(x: Floats, y: Floats) -> Floats:
+    """Give pairs in order less pairs in reverse along the last axis, of those where y differs."""
+    excess, _, differs = _counts(x, y)
+    return np.where(differs > 0.0, excess / np.where(differs > 0.0, differs, 1.0), np.nan)
+
+
+def _counts(x: Floats, y: Floats) -> tuple[Floats, Floats, Floats]:
+    """Count pairs along the last axis: in order less in reverse, those where x, where y differs."""
     known = ~(np.isnan(x) | np.isnan(y))
     excess = np.zeros(x.shape[:-1])
     x_differs, y_differs = np.zeros_like(excess), np.zeros_like(excess)
@@ -198,5 +217,4 @@ def _tau(x: Floats, y: Floats) -> Floats:
         excess += (over * up).sum(-1)
         x_differs += np.abs(over).sum(-1)
         y_differs += np.abs(up).sum(-1)
-    pairs = np.sqrt(x_differs * y_differs)
-    return np.where(pairs > 0.0, excess / np.where(pairs > 0.0, pairs, 1.0), np.nan)
+    return excess, x_differs, y_differs

@@ -19,6 +19,7 @@ from tsframe.measures.bound_search import (
     Method,
     search,
     settle,
+    STIFF,
     Task,
 )
 from tsframe.measures.posteriors import Frame, turned
@@ -97,7 +98,7 @@ class DiagonalPosterior(Method):
 
     def find(self, task: Task) -> Found:
         """Find the posteriors."""
-        values, axes = task.axes(task.weights, task.rows.x, task.rows.size)
+        values, axes = task.axes(task.weights, task.rows.x, STIFF)
         curvature = (axes.square() * values[:, None]).sum(2)
         frame = Frame(task.rows.size)
         start, index = analytic_start(task, frame, curvature)

@@ -29,6 +29,7 @@ from tsframe.measures.posteriors import (
 from tsframe.streams import stream
 
 __all__ = [
+    "STIFF",
     "Found",
     "Method",
     "Task",
@@ -40,6 +41,8 @@ __all__ = [
 ]
 
 LN2 = math.log(2.0)
+STIFF = 200  # Fisher directions that say where a search begins
+ROWS = 400  # that Fisher matrices are averaged over at most: their eigenvalues cost its cube
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,10 +95,13 @@ class Task:
         return ((e + r).sqrt() + r.sqrt()).square()
 
     def axes(self, places: Tensor | list[Tensor], x: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """Give Fisher eigenvalues (students, r) and axes (students, P, r) at some weights."""
+        """Give Fisher eigenvalues (students, r) and axes (students, P, r) at some weights.
+
+        Over the first 400 rows of x at most.
+        """
         layers = places if isinstance(places, list) else self.rows.layers(places)
         found = [
-            fisher_axes([w[k] for w in layers], self.rows.activation, x[k, :, :-1], count)
+            fisher_axes([w[k] for w in layers], self.rows.activation, x[k, :ROWS, :-1], count)
             for k in range(len(x))
         ]
         r = min(len(values) for values, _ in found)
@@ -160,8 +166,8 @@ def isotropic(frame: Frame) -> Prior:
 
 
 def curvature_along(task: Task, axes: Tensor) -> Tensor:
-    """Give u^T F u for every axis u, with the Fisher matrix F at the trained weights."""
-    values, own = task.axes(task.weights, task.rows.x, task.rows.size)
+    """Give u^T F u for every axis u, F the stiffest part of the Fisher matrix after training."""
+    values, own = task.axes(task.weights, task.rows.x, STIFF)
     return (torch.bmm(axes.mT, own).square() * values[:, None]).sum(2)
 
 
