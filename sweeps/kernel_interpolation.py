@@ -2,8 +2,8 @@
 
 The norm is what a margin or Rademacher bound would have us look at. Kernel students of least norm,
 and random features, fit every label of ten classes, of which a share is redrawn at random, up to
-all of them. The kernels are scaled to one on the diagonal, in the mean, so that norm / sqrt(n) is
-the Rademacher complexity of the smallest ball that holds the student: above one a bound says
+all of them. The kernels are scaled to one on the diagonal, in the mean, so that norm / sqrt(n)
+bounds the Rademacher complexity of the smallest ball that holds the student: above one it says
 nothing. Inputs are Gaussian of four slopes, labeled by a random tanh network, and the digits of
 scikit-learn with labels of their own where it is installed (``pip install "tsframe[digits]"``).
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tsframe.augmentations import FlatNoise
 from tsframe.inputs import Gaussian
 from tsframe.measures.linearized import Linearization, WideLimit
 from tsframe.measures.sensitivities import forward
@@ -20,7 +21,7 @@ from tsframe.teachers import LinearTeacher, Teacher
 from tsframe.training.ridge import Ridge
 from tsframe.training.schedules import Cosine
 from tsframe.training.sgd import SGD
-from tsframe.training.stopping import TrainLossBelow
+from tsframe.training.stopping import BestValidation, TrainLossBelow
 from tsframe.trial import train, Trial
 
 DIM = 5
@@ -85,7 +86,13 @@ SEEDS = 12
 
 @pytest.mark.parametrize(
     ("activation", "depth", "bias", "mirrored"),
-    [("relu", 1, 0.0, False), ("erf", 1, 0.4, True), ("relu", 1, 0.2, True)],
+    [
+        ("relu", 1, 0.0, False),
+        ("erf", 1, 0.4, True),
+        ("relu", 1, 0.2, True),
+        pytest.param("relu", 2, 0.1, False, marks=pytest.mark.slow),
+        pytest.param("erf", 2, 0.1, True, marks=pytest.mark.slow),
+    ],
 )
 def test_the_ntk_at_width_4096_is_within_sampling_error_of_its_limit(
     activation, depth, bias, mirrored
@@ -259,6 +266,17 @@ def test_measures_are_those_of_the_steps_a_student_has_done():
     assert curve[0] < 1e-12 < curve[1]
 
 
+def test_of_a_student_stopped_early_the_step_counts_whose_weights_are_kept():
+    stop = BestValidation(rows=200, check_every=5)
+    one = replace(TRIAL, training=SGD(0.2, max_steps=600, stop=stop))
+    measured = train([one], device="cpu").isel(student=0)
+    kept = int(measured.steps)
+    assert 0 < kept < 600
+    exact = train([replace(TRIAL, training=SGD(0.2, max_steps=kept))], device="cpu")
+    for name in ("linearized_distance", "limit_distance", "kernel_drift"):
+        assert float(measured[name]) == float(exact[name][0]), name
+
+
 def test_bits_hang_on_the_student_alone():
     trials = [
         replace(
@@ -286,6 +304,11 @@ def test_bits_hang_on_the_student_alone():
         (dict(training=SGD(0.1, momentum=0.9)), "full batches of SGD at a constant rate"),
         (dict(training=SGD(0.1, batch_size=5)), "full batches of SGD at a constant rate"),
         (dict(training=SGD(0.1, schedule=Cosine())), "full batches of SGD at a constant rate"),
+        (dict(student=MLP(8, dropout=0.1)), "gradient descent on the training rows as they are"),
+        (
+            dict(augmentation=FlatNoise(first=4, strength=0.5)),
+            "on the training rows as they are; got dropout=0.0",
+        ),
         (dict(student=MLP(8)), "WideLimit needs a student whose kernel has a limit"),
         (dict(student=MLP(8, 1, "tanh", Jacot2018())), "activation='erf' or 'relu'"),
         (dict(teacher=Teacher(10, classes=3)), "compares functions with one output"),

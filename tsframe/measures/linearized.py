@@ -62,6 +62,14 @@ class _BesideDescent(Measure):
                 "full batches of SGD at a constant rate, without momentum and weight decay; got "
                 f"training={training!r}. Use SGD(lr, max_steps=...)."
             )
+        dropout = getattr(getattr(trial, "student", None), "dropout", 0.0)
+        augmentation = getattr(trial, "augmentation", None)
+        if dropout or augmentation is not None:
+            raise ValueError(
+                f"{type(self).__name__} is measured beside gradient descent on the training rows "
+                f"as they are; got dropout={dropout!r} and augmentation={augmentation!r}. Leave "
+                "both out."
+            )
 
     def flops(self, shape: StudentShape) -> float:
         """Predict the work: Gram matrices of all rows, and the eigenvalues of those of training."""
