@@ -43,6 +43,9 @@ FEWER: dict[str, dict[str, Any]] = {  # enough of each study's axes for its figu
     "kernel_interpolation": dict(
         inputs=["slope 0.3", "digits"], n_train=[50, 100], label_noise=[0.0, 1.0], seed=[0, 1]
     ),
+    "mirrored_spectra": dict(
+        slope=[0.0, 0.2], trace=[0.1, 40.0], depth=[0, 1], classes=[4], seed=[0]
+    ),
     "randomization_tests": dict(
         inputs=["slope 0", "slope 0.3"], label_noise=[0.0, 0.5, 1.0], seed=[0, 1]
     ),
