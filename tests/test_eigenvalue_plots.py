@@ -62,7 +62,7 @@ def test_every_student_is_a_line_above_its_floor():
     legend = ax.get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == ["0.1", "0.5", "1"]
-    assert ax.get_ylabel() == "eigenvalue of fisher"
+    assert ax.get_ylabel() == "eigenvalues, Fisher information"
 
 
 def test_the_fitted_slope_is_drawn_over_the_modes_it_was_fitted_on():
@@ -83,7 +83,7 @@ def test_relative_spectra_begin_at_one_with_their_floors():
     (shade,) = ax.patches
     assert isinstance(shade, Rectangle)
     assert shade.get_y() + shade.get_height() == pytest.approx(FLOOR / np.e)
-    assert ax.get_ylabel().endswith("relative to the largest")
+    assert ax.get_ylabel().endswith("relative\nto the largest")
 
 
 def test_a_spectrum_without_a_tail_or_a_floor_is_drawn_alone():
@@ -104,6 +104,9 @@ def test_a_curve_is_drawn_at_one_step_and_what_is_no_spectrum_is_refused():
     curves = curves.rename(names)
     at = curves.isel(measure_step=0)
     assert len(spectrum(at, "fisher_eigenvalues_curve", hue="slope").lines) == 3 * SEEDS + 3
+    block = {name: str(name).replace("fisher_", "fisher_layer1_") for name in at.data_vars}
+    ax = spectrum(at.rename(block), "fisher_layer1_eigenvalues_curve", hue="slope")
+    assert ax.get_ylabel() == "eigenvalues, Fisher information, block of layer 1"
     with pytest.raises(ValueError, match="measure_step"):
         spectrum(curves, "fisher_eigenvalues_curve", hue="slope")
     with pytest.raises(ValueError, match=r"spectrum draws variables \.\.\._eigenvalues"):

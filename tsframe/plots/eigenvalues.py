@@ -14,6 +14,18 @@ __all__ = ["spectrum"]
 
 Floats = NDArray[np.float64]
 EIGENVALUES = "_eigenvalues"
+MATRICES = {
+    "activation": "activation correlation",
+    "activation_gradient": "activation gradients",
+    "empirical_fisher": "empirical Fisher information",
+    "fisher": "Fisher information",
+    "gauss_newton": "Gauss-Newton matrix",
+    "gradient_noise": "gradient noise",
+    "hessian": "Hessian",
+    "input": "input correlation",
+    "jacobian": "Jacobian of the outputs",
+    "sampled_fisher": "Fisher information, sampled labels",
+}
 
 
 def spectrum(
@@ -82,8 +94,7 @@ def spectrum(
             ax.plot(*line, color="0.1", linestyle="--", linewidth=1.0)
     ax.set_yscale("log")
     ax.set_xlabel("mode, by size")
-    prefix = short(value.removesuffix("_curve").removesuffix(EIGENVALUES))
-    ax.set_ylabel(f"eigenvalue of {prefix}" + (", relative to the largest" if relative else ""))
+    ax.set_ylabel(_matrix(value) + (", relative\nto the largest" if relative else ""))
     noise = float((floor / unit).min())
     if noise > 0.0:
         low = min(ax.get_ylim()[0], noise / 10.0)
@@ -114,6 +125,13 @@ def _mode(dataset: xr.Dataset, value: str) -> str:
             f"dims {', '.join(dims) or 'none'}."
         )
     return modes[0] if modes else "mode"
+
+
+def _matrix(value: str) -> str:
+    """Say in words whose eigenvalues a variable holds."""
+    prefix, _, layer = value.split(EIGENVALUES)[0].partition("_layer")
+    words = MATRICES.get(prefix, short(prefix))
+    return f"eigenvalues, {words}" + (f", block of layer {layer}" if layer else "")
 
 
 def _beside(dataset: xr.Dataset, value: str, name: str) -> xr.DataArray | None:
