@@ -154,17 +154,17 @@ def against_data(results: xr.Dataset, name: str, ax: plt.Axes) -> None:
             )
             said = f"{power:.2f}" if np.isfinite(power) else "-"
             row = 2 * large + (not when)
-            ax.text(0.97, 0.26 - 0.065 * row, said, transform=ax.transAxes, ha="right", color=color)
+            ax.text(0.97, 0.205 - 0.06 * row, said, transform=ax.transAxes, ha="right", color=color)
             ax.text(
                 0.86,
-                0.26 - 0.065 * row,
+                0.205 - 0.06 * row,
                 words,
                 transform=ax.transAxes,
                 ha="right",
                 color=color,
                 fontsize=8,
             )
-    ax.text(0.97, 0.33, "elasticity", transform=ax.transAxes, ha="right", color="0.3", fontsize=8)
+    ax.text(0.97, 0.265, "elasticity", transform=ax.transAxes, ha="right", color="0.3", fontsize=8)
     ax.plot([0.03, 0.6], [0.03, 0.6], color="0.3", linewidth=0.9, zorder=0)
     ax.set(xscale="log", yscale="log", xlim=(0.03, 0.6), ylim=(0.03, 0.6))
     ticks(ax.xaxis)
@@ -222,7 +222,7 @@ def count_heads(results: xr.Dataset, ax: plt.Axes) -> None:
     ax.set_xlabel("modes before the widest gap (dotted: classes - 1)")
     ax.set_ylabel("width of the gap (natural log)")
     ax.set_xlim(0, 12.5)
-    ax.legend(fontsize=8, loc="upper center")
+    ax.legend(fontsize=7, loc="center", bbox_to_anchor=(0.48, 0.62))
 
 
 def title(results: xr.Dataset) -> str:
@@ -245,25 +245,36 @@ def title(results: xr.Dataset) -> str:
 
 def note(results: xr.Dataset) -> str:
     """Say where the published claim holds and where not."""
-    linear = results.sel(depth=0) if 0 in results.depth else None
     lines = []
-    if linear is not None:
+    if 0 in results.depth:
+        linear = results.sel(depth=0, trace=results.trace.min())
         start = linear.fisher_slope_curve.isel(measure_step=0) * (results.classes - 1)
-        ratio = (start / linear.input_slope).sel(trace=results.trace.min())
+        ratio = start / linear.input_slope
         lines.append(
             f"Depth 0, small inputs, initialization: slope of the Fisher information over the "
-            f"data's {float(ratio.min()):.3f} to {float(ratio.max()):.3f}, as exact at W = 0."
+            f"data's {float(ratio.min()):.3f} to {float(ratio.max()):.3f}; at W = 0 exactly 1."
         )
     flat = results.slope.min()
-    before, after = (float(slopes(results, "fisher", when).sel(slope=flat).mean()) for when in WHEN)
-    own = float(results.input_slope.sel(slope=flat).mean())
+    steep = results.slope.max()
+    own, (before, after) = (
+        float(results.input_slope.sel(slope=flat).mean()),
+        (float(slopes(results, "fisher", when).sel(slope=flat).mean()) for when in WHEN),
+    )
+    last = float(slopes(results, "fisher", "").sel(slope=steep).mean())
     lines.append(
         f"Isotropic data (sample slope {own:.3f}): Fisher {before:.3f} at initialization, "
-        f"{after:.3f} after training, which makes a tail of its own."
+        f"{after:.3f} after training, which makes a tail of its own; at slope {float(steep):g} it "
+        f"ends at {last:.3f}."
     )
-    share = [float((heads(results, when)[0] == results.classes - 1).mean().item()) for when in WHEN]
+    share, norms = [], []
+    for when in WHEN:
+        count = heads(results, when)[0]
+        right = (count == results.classes - 1).astype(float).where(np.isfinite(count))
+        share.append(float(right.mean()))
+        norms.append(float(remainder(results, when).median()))
     lines.append(
         f"The head holds classes - 1 modes in {share[0]:.0%} of the networks at initialization, "
-        f"{share[1]:.0%} after training; K - 1, not K, for a softmax ignores a shift of its logits."
+        f"{share[1]:.0%} after training: not as many as classes, for a softmax ignores a shift. "
+        f"Median remainder of the Hessian {norms[0]:.2g} and {norms[1]:.2g}."
     )
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Mirrored spectra: do activations, Jacobian, Fisher and Hessian have that of the data?
+"""Mirrored spectra: do activations, Jacobian, Fisher and Hessian have the spectrum of the data?
 
 The claim (Yang, Mao & Chaudhari 2022, arXiv:2110.14163): the spectrum of the inputs shows in all
 that a network learns, so that sloppy inputs give a sloppy Fisher information, while on isotropic
@@ -14,7 +14,16 @@ K - 1 of its own for each, and is counted per mode of the data.
 The Hessian is the Fisher information and a remainder, whose norm bounds how far an eigenvalue of
 one can be from that of the other: only those above it must be mirrored in both.
 
-216 students; 1 to 2 minutes on 2 cores, most of it for eigenvalues of matrices of side 1080.
+Found: on small inputs and before training the claim holds. A relative change of the data's slope
+arrives in that of the Fisher information by 0.78, and fully without hidden layers. At variance one
+the units bend, and features that the data do not have fill the tail: 0.34. Training does the same,
+0.23 and 0.16, and gives isotropic data a tail of their own, of slope 0.15 instead of 0.08, for a
+student is sure of some samples and not of others. The head holds one mode less than there are
+classes, for a softmax ignores a shift: in 96 percent of the networks before and 94 after. In the
+Hessian the modes of the data drown before training: its remainder is 46 times the first of them in
+the median, and 1.3 times after.
+
+216 students; 2 minutes on 2 cores, most of it for eigenvalues of matrices of side 1080.
 """
 
 from tsframe import (
