@@ -15,6 +15,7 @@ from tsframe.execution import run
 from tsframe.perceptron.trial import PerceptronTrial
 from tsframe.plan import plan
 from tsframe.sweep import Sweep
+from tsframe.training.optimizer import Composite
 from tsframe.training.ridge import Ridge
 
 ROOT = Path(__file__).parents[1]
@@ -39,6 +40,7 @@ FEWER: dict[str, dict[str, Any]] = {  # enough of each study's axes for its figu
     "double_descent_networks": dict(n_train=[16, 32, 64], width=[1, 4], seed=[0, 1]),
     "expressivity": dict(n_train=[40, 80], slope=[0.0, 2.0], width=[2, 64], seed=[0, 1]),
     "finite_size": dict(n_train=[8, 16, 32], seed=[0, 1]),
+    "gradient_temperature": dict(lr=[0.03, 0.3], batch_size=[20, 80], seed=[0, 1]),
     "infinite_width": dict(width=[16, 64], output_scale=[0.3, 1.0], seed=[0, 1]),
     "kernel_interpolation": dict(
         inputs=["slope 0.3", "digits"], n_train=[50, 100], label_noise=[0.0, 1.0], seed=[0, 1]
@@ -50,8 +52,12 @@ FEWER: dict[str, dict[str, Any]] = {  # enough of each study's axes for its figu
         inputs=["slope 0", "slope 0.3"], label_noise=[0.0, 0.5, 1.0], seed=[0, 1]
     ),
     "measures_ranked": dict(width=[8], slope=[0.0, 0.3], n_train=[60, 80], depth=[1], seed=[0]),
+    "regularizers": dict(
+        regularizer=["none", "weight decay", "early stopping"], slope=[0.2], seed=[0, 1]
+    ),
     "ridgeless": dict(n_over_p=[0.64, 1.6], seed=[0, 1]),
     "taxonomy": dict(n_train=[10, 30], seed=[0, 1]),
+    "wide_regions": dict(slope=[0.2], seed=[0, 1]),
     "slope_figure": dict(slope=[0.01, 0.1], width=[10], seed=[0, 1]),
 }
 
@@ -68,14 +74,21 @@ def shortened(function):
         full = function(**values)
         if isinstance(full, PerceptronTrial):
             return replace(full, dim=13)
-        training = full.training
-        short = training if isinstance(training, Ridge) else replace(training, max_steps=10)
         steps = tuple(step for step in full.curve_steps if step <= 10)
-        changes = dict(training=short, n_test=50, curve_steps=steps)
+        changes = dict(training=shorter(full.training), n_test=50, curve_steps=steps)
         known = {one.name for one in fields(full)}  # matrices to be completed have no n_test
         return replace(full, **{name: new for name, new in changes.items() if name in known})
 
     return trial
+
+
+def shorter(training):
+    """The same training with a budget of a few steps."""
+    if isinstance(training, Ridge):
+        return training
+    if isinstance(training, Composite):
+        return replace(training, base=shorter(training.base))
+    return replace(training, max_steps=10)
 
 
 @pytest.mark.parametrize("study", STUDIES)
