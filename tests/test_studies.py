@@ -15,8 +15,10 @@ from tsframe.execution import run
 from tsframe.perceptron.trial import PerceptronTrial
 from tsframe.plan import plan
 from tsframe.sweep import Sweep
-from tsframe.training.optimizer import Composite
+from tsframe.training.entropy_sgd import EntropySGD
+from tsframe.training.parle import Parle
 from tsframe.training.ridge import Ridge
+from tsframe.training.sam import SAM
 
 ROOT = Path(__file__).parents[1]
 STUDIES = sorted(path.stem for path in (ROOT / "sweeps").glob("*.py"))
@@ -86,7 +88,7 @@ def shorter(training):
     """The same training with a budget of a few steps."""
     if isinstance(training, Ridge):
         return training
-    if isinstance(training, Composite):
+    if isinstance(training, SAM | EntropySGD | Parle):
         return replace(training, base=shorter(training.base))
     return replace(training, max_steps=10)
 

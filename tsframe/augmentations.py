@@ -87,8 +87,12 @@ class SignFlips:
 Augmentation: TypeAlias = FlatNoise | SignFlips
 
 
-def check_augmentation(augmentation: object, inputs: object, teacher: AnyTeacher) -> None:
+def check_augmentation(
+    augmentation: object, inputs: object, teacher: AnyTeacher, corruption: object, exact: bool
+) -> None:
     """Refuse an augmentation that the law of the inputs or the labels would notice.
+
+    It also needs a student that takes steps, is not `exact`, and inputs without `corruption`.
 
     Raises
     ------
@@ -107,6 +111,11 @@ def check_augmentation(augmentation: object, inputs: object, teacher: AnyTeacher
     if not isinstance(inputs, Gaussian):
         raise TypeError(
             f"an augmentation needs inputs whose law is known, Gaussian(...); got {inputs!r}."
+        )
+    if corruption is not None or exact:
+        raise ValueError(
+            "augmentation varies the inputs of a student that takes steps and whose inputs are not "
+            f"corrupted; got corruption={corruption!r}, solved exactly={exact}."
         )
     if augmentation.first >= inputs.dim:
         raise ValueError(

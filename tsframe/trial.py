@@ -141,12 +141,9 @@ class Trial:
             raise TypeError(f"own_order must be True or False; got own_order={self.own_order!r}.")
         object.__setattr__(self, "own_order", bool(self.own_order))
         check_corruption(self.corruption)
-        check_augmentation(self.augmentation, self.inputs, self.teacher)
-        if self.augmentation is not None and (self.corruption is not None or self.exact):
-            raise ValueError(
-                "augmentation varies the inputs of a student that takes steps and whose inputs are "
-                f"not corrupted; got training={self.training!r}, corruption={self.corruption!r}."
-            )
+        check_augmentation(
+            self.augmentation, self.inputs, self.teacher, self.corruption, self.exact
+        )
         if isinstance(self.teacher, LinearTeacher):
             self.teacher.check_dim(self.inputs.dim)
         check_rows(self.inputs, self.teacher, self.n_train, self.n_test)
