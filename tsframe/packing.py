@@ -186,10 +186,10 @@ class Source:
 
     def masked(self, name: str, slab: Slab) -> npt.NDArray[np.float64]:
         """Read a part of a measure: NaN where no settled row of a run that knew it vouches."""
-        cells, values = slab[: len(self.orders)], self.part(name, slab)
+        cells, values = slab[: len(self.orders)], self.part(name, slab)  # which is ours to change
         right = self.rows[1][cells] >= self.store.since[name]
-        right = right.reshape(*right.shape, *(1,) * (values.ndim - right.ndim))
-        return np.where(right, values, np.nan)
+        values[~right] = np.nan
+        return values
 
     def texts(self, slab: Slab) -> npt.NDArray[np.object_]:
         """Read a part of the errors, which count where a cell failed or diverged."""

@@ -205,7 +205,7 @@ def test_whatever_happens_to_its_processes_a_sweep_comes_to_the_same_end(tmp_pat
                         break
                     strike(kind, main, dice)
                 main.communicate(timeout=120)
-                early = (-signal.SIGTERM, -signal.SIGUSR1)  # before it could hear
+                early = (-signal.SIGINT, -signal.SIGTERM, -signal.SIGUSR1)  # before it could hear
                 codes = (0, 1, 3, 130, 143, -signal.SIGKILL, *early)
                 assert main.returncode in codes, main.returncode
                 if not path.exists():
