@@ -148,6 +148,15 @@ def test_a_disk_that_is_nearly_full_is_named(
     assert "what is finished is kept if it runs out" in caplog.text
 
 
+def test_a_folder_that_is_kept_in_step_with_other_machines_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Store.create(tmp_path / "s.zarr", toy(), (1, 2))
+    assert not caplog.text
+    Store.create(tmp_path / "Dropbox (mine)" / "s.zarr", toy(), (1, 2))
+    assert "s.zarr is in 'Dropbox (mine)', which is kept in step with other mach" in caplog.text
+
+
 def test_a_name_that_is_too_long_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"cannot write the store .*: File name too long; choose a"):
         run(toy(), tmp_path / f"{'x' * 240}.zarr", n_jobs=1)

@@ -105,6 +105,35 @@ def test_only_a_finished_and_clean_store_is_packed_unless_told(tmp_path: Path) -
     assert sorted(file.name for file in tmp_path.iterdir()) == ["p.zarr", "s.zarr"]
 
 
+def test_a_copy_of_many_shards_is_the_same_as_one_of_few(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = pack(path, tmp_path / "p.zarr").load()
+    monkeypatch.setattr("tsframe.packing.CHUNK_BYTES", 40.0)
+    monkeypatch.setattr("tsframe.packing.SHARD_BYTES", 100.0)
+    monkeypatch.setattr("tsframe.verification.ROWS_BYTES", 100.0)
+    cut = pack(path, tmp_path / "q.zarr").load()
+    assert cut.drop_attrs().identical(whole.drop_attrs())
+    assert cut.attrs["ledger_sha256"] == whole.attrs["ledger_sha256"]
+    for name in whole.variables:  # shard by shard, and yet of the whole in C order
+        assert cut[name].attrs == whole[name].attrs
+    assert len(list((tmp_path / "q.zarr" / "curve" / "c").rglob("*"))) > 12
+    assert verify(tmp_path / "q.zarr").code == 0
+
+
+def test_a_store_that_changes_while_it_is_packed_is_not_published(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(target: Any, source: Any) -> None:
+        run(mixed().over(slope=[0.3]), path, n_jobs=1, progress=False)
+
+    (Store.open(path).path / "ledger" / "c.0.0.0.0.0").unlink()
+    monkeypatch.setattr("tsframe.packing.write", write)
+    with pytest.raises(ValueError, match=r"changed while it was packed; wait for its runs to end"):
+        pack(path, tmp_path / "p.zarr", partial=True)
+    assert not (tmp_path / "p.zarr").exists()
+
+
 def test_chunks_and_shards_have_the_size_that_reads_fast() -> None:
     shape = (1000, 1000, 100)
     chunk = lengths(shape, 8, 2e6)

@@ -19,12 +19,13 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 TRIES = 3  # of a read or write that the system refuses
 PAUSE = 0.2  # seconds before the second of them
 BLOCK = 4096  # bytes that a file takes at least
+SYNCED = ("dropbox", "google drive", "googledrive", "icloud", "nextcloud", "onedrive", "owncloud")
 LOG = logging.getLogger("tsframe")
 Given = TypeVar("Given")
 
 
 def check_room(path: Place, grid: Grid, sizes: Sequence[int]) -> None:
-    """Refuse a store that its disk cannot hold, and warn where it is close.
+    """Refuse a store that its disk cannot hold, and warn where it is close, or a synced folder.
 
     Parameters
     ----------
@@ -42,6 +43,14 @@ def check_room(path: Place, grid: Grid, sizes: Sequence[int]) -> None:
     """
     if isinstance(path, Remote):
         return
+    synced = [part for part in path.absolute().parts if part.casefold().startswith(SYNCED)]
+    if synced:
+        LOG.warning(
+            "%s is in '%s', which is kept in step with other machines, and may bring back old "
+            "files; choose a folder of this machine alone",
+            path,
+            synced[0],
+        )
     cells = math.prod(grid.chunk)
     need = len(grid) * sum(-(-8 * cells * size // BLOCK) * BLOCK for size in sizes)
     disk = os.statvfs(path.parent)
