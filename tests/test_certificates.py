@@ -78,11 +78,10 @@ def test_certificates_hold_over_data_sets_and_their_training_errors_do_not() -> 
 @pytest.mark.slow
 def test_measured_coverage_of_every_certificate_is_at_least_what_it_promises() -> None:
     trials = [
-        replace(SMALL, n_train=n, label_noise=noise, seed=s, inputs=Gaussian(8, Sloppy(slope)))
+        replace(SMALL, n_train=n, seed=s, inputs=Gaussian(8, Sloppy(slope)))
         for n in (30, 200)
-        for noise in (0.0, 0.2)
         for slope in (0.0, 0.5)
-        for s in range(60)
+        for s in range(25)
     ]
     found = train(trials, device="cpu")
     for name in NAMES:

@@ -36,7 +36,7 @@ FEWER: dict[str, dict[str, Any]] = {  # enough of each study's axes for its figu
         observed=[400, 650, 1600],
         seed=[0, 1],
     ),
-    "capacity": dict(slope=[0.0, 1.0], n_train=[40, 60], width=[4], seed=[0, 1]),
+    "capacity": dict(slope=[0.0, 1.0], n_train=[60], width=[4], seed=[0, 1]),
     "digits": dict(n_train=[50, 100], width=[8], seed=[0, 1]),
     "double_descent": dict(n_train=[8, 64, 96], width=[8, 64, 96], seed=[0, 1]),
     "double_descent_networks": dict(n_train=[16, 32, 64], width=[1, 4], seed=[0, 1]),
