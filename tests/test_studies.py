@@ -42,6 +42,7 @@ FEWER: dict[str, dict[str, Any]] = {  # enough of each study's axes for its figu
     "double_descent_networks": dict(n_train=[16, 32, 64], width=[1, 4], seed=[0, 1]),
     "expressivity": dict(n_train=[40, 80], slope=[0.0, 2.0], width=[2, 64], seed=[0, 1]),
     "finite_size": dict(n_train=[8, 16, 32], seed=[0, 1]),
+    "gradient_noise": dict(depth=[1, 2], batch_size=[12, 24], seed=[0, 1]),
     "gradient_temperature": dict(lr=[0.03, 0.3], batch_size=[20, 80], seed=[0, 1]),
     "infinite_width": dict(width=[16, 64], output_scale=[0.3, 1.0], seed=[0, 1]),
     "kernel_interpolation": dict(
@@ -78,6 +79,8 @@ def shortened(function):
             return replace(full, dim=13)
         steps = tuple(step for step in full.curve_steps if step <= 10)
         changes = dict(training=shorter(full.training), n_test=50, curve_steps=steps)
+        if getattr(full, "measure_steps", ()):
+            changes["measure_steps"] = tuple(range(min(len(full.measure_steps), 11)))
         known = {one.name for one in fields(full)}  # matrices to be completed have no n_test
         return replace(full, **{name: new for name, new in changes.items() if name in known})
 
