@@ -73,7 +73,8 @@ def run(
     sweep : Sweep
         What is to be run.
     store : path
-        The store, e.g. ``"stores/NAME.zarr"``; it is made if it does not exist.
+        The store, e.g. ``"stores/NAME.zarr"`` or ``"s3://BUCKET/NAME.zarr"``; it is made if it
+        does not exist.
     n_jobs : int, optional
         Number of workers; -1 means one a CPU core, which is the default unless GPUs are at work,
         each of which has one. The cores are shared out among the workers.

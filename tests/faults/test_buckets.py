@@ -19,8 +19,10 @@ from zarr.storage import ObjectStore
 
 from tests.faults.buckets import once, Server, serving, well, writes_from
 from tests.faults.deadly import Deadly
+from tests.faults.processes import write_study
 from tests.faults.truth import CHUNK, finished, settled, toy, untrue
 from tsframe.buckets import client, Remote
+from tsframe.commands import run as run_command, status as status_command
 from tsframe.execution import run
 from tsframe.growth import grow
 from tsframe.ledger import ENTRIES, State
@@ -304,8 +306,12 @@ def test_a_copy_is_packed_into_and_out_of_a_bucket(
 
 
 def test_the_command_line_takes_a_store_in_a_bucket(
-    whole: Remote, capsys: pytest.CaptureFixture[str]
+    whole: Remote, path: Remote, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    write_study(tmp_path, seconds=0.0, size=2)
+    study, there = str(tmp_path / "sweeps" / "study.py"), Path(str(path)[:-6] + "c.zarr")
+    assert run_command(study, store=there, jobs=1, figures=False) == 0
+    assert status_command(study, store=there) == status_command(str(path)[:-6] + "c.zarr") == 0
     assert verify_command(str(whole)) == 0
     pack_command(str(whole), Path(str(whole).replace("s.zarr", "q.zarr")), partial=True)
     out = capsys.readouterr().out

@@ -16,6 +16,7 @@ from tests.faults.deadly import Deadly, right
 from tests.faults.processes import alive, command, committed, until, write_study
 from tsframe.execution import run
 from tsframe.opening import open_store
+from tsframe.repairing import repair
 from tsframe.store import Store
 from tsframe.sweep import Sweep
 from tsframe.verification import verify
@@ -223,5 +224,8 @@ def test_whatever_happens_to_its_processes_a_sweep_comes_to_the_same_end(tmp_pat
             last.communicate(timeout=120)
             assert last.returncode == 0
         assert right(path) == {"done": 60}
+        found = [finding for finding in verify(path, 3).findings if finding.grade != "note"]
+        assert {finding.remedy for finding in found} <= {"remove"}  # half-written files, if any
+        repair(path)
         assert verify(path, 3).code == 0
     print(f"{number} sweeps came to their end")
