@@ -92,6 +92,19 @@ def test_students_that_differ_in_what_is_theirs_alone_train_in_one_stack_to_thei
         same_bits(alone, together.isel(student=k, drop=True))
 
 
+@pytest.mark.parametrize("kind", ["sam", "langevin", "parle"])
+def test_their_bits_are_as_independent_where_onednn_is_refused(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tsframe.training.products._accurate", False)
+    trials = students(SPECS[kind])
+    together = train(trials, device="cpu")
+    assert together.attrs["products"] == "blas"
+    for k in range(2, len(trials), 5):
+        alone = train([trials[k]], device="cpu").isel(student=0, drop=True)
+        same_bits(alone, together.isel(student=k, drop=True))
+
+
 def test_budgets_of_a_schedule_that_stretches_with_them_do_not_mix() -> None:
     long = replace(PLAIN, training=SGD(0.1, max_steps=40, schedule=Cosine()))
     short = replace(PLAIN, training=SGD(0.1, max_steps=20, schedule=Cosine()))
