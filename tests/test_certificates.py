@@ -10,6 +10,7 @@ import xarray as xr
 
 from tests.test_capacity import TRIAL
 from tsframe.inputs import Gaussian
+from tsframe.measures import capacity, certificates, effective
 from tsframe.measures.bound_methods import (
     AnalyticPosterior,
     DiagonalPosterior,
@@ -115,6 +116,25 @@ def test_a_certificate_has_the_same_bits_alone_and_in_any_batch() -> None:
             train([trials[k]], device="cpu").drop_vars("student").drop_attrs(),
             together.isel(student=[k]).drop_vars("student").drop_attrs(),
         )
+
+
+def test_students_in_one_call_have_the_numbers_of_students_one_by_one(monkeypatch) -> None:
+    # As on a GPU, where all students of a shape go through one product.
+    trials = [
+        replace(SMALL, measures=[*SMALL.measures, *TRIAL.measures], label_noise=noise, seed=s)
+        for s, noise in ((0, 0.0), (1, 0.2), (2, 0.2))
+    ]
+    alone = train(trials, device="cpu")
+
+    def all_at_once(learned):
+        yield slice(0, len(learned.tasks)), learned.weights, learned.initial
+
+    for module in (certificates, capacity, effective):
+        monkeypatch.setattr(module, "one_by_one", all_at_once)
+    together = train(trials, device="cpu")
+    for name in alone.data_vars:
+        one, other = alone[name], together[name]
+        np.testing.assert_allclose(other, one, rtol=1e-6, atol=1e-9, err_msg=str(name))
 
 
 def test_effective_dimension_is_that_of_the_dense_gauss_newton_matrix() -> None:

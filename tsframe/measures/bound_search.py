@@ -29,6 +29,7 @@ from tsframe.measures.posteriors import (
 from tsframe.streams import stream
 
 __all__ = [
+    "ROWS",
     "STIFF",
     "Found",
     "Method",

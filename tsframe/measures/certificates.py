@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor
 
 from tsframe.checks import real_number, whole_number
 from tsframe.measures.asking import Measure, Names
 from tsframe.measures.bound_methods import DiagonalPosterior
-from tsframe.measures.bound_search import Method, Task
+from tsframe.measures.bound_search import Method, ROWS, Task
 from tsframe.measures.landscape import Landscape, one_by_one, rows_of
 from tsframe.measures.learned import Learned, StudentShape
 from tsframe.measures.posteriors import Posterior
@@ -27,6 +28,7 @@ __all__ = ["PACBayes", "gibbs_errors"]
 
 WINDOW = 32  # rows that one draw of weights is asked about
 AT_ONCE = 2**20  # numbers in the weights of draws that are held at once
+OVERHEAD = 2.5e6  # of one gradient of a search, in operations done in the same time
 FEWEST = 8  # rows that a bound is about
 
 
@@ -103,16 +105,17 @@ class PACBayes(Measure):
         size, n = shape.parameters, shape.n_train
         axes = self.method.axes if self.method.axes else min(size, n * shape.outputs)
         side = float(min(size, n * (shape.outputs - 1)))
-        frames = 2.0 * (side * n * shape.outputs * sum(shape.sizes) + 4.0 / 3.0 * side**3)
+        side = min(side, float(ROWS * (shape.outputs - 1)))
+        frames = 2.0 * (side * side * (side + sum(shape.sizes)) + 4.0 / 3.0 * side**3)
         each = 4.0 * size * self.method.axes
-        search = self.method.passes * (6.0 * n * size + 3.0 * each + 60.0 * size)
+        search = self.method.passes * (6.0 * n * size + 3.0 * each + 60.0 * size + OVERHEAD)
         drawn = 2.0 * (self.draws + n) * (2.0 * WINDOW * size + each + 40.0 * size)
-        return search + drawn + frames + 4.0 * size * axes * n
+        return search + drawn + frames + 4.0 * size * axes * side
 
     def bytes(self, shape: StudentShape) -> float:
         """Count axes, the matrix they come from, and the weights of draws."""
         size, n = shape.parameters, shape.n_train
-        side = min(size, n * (shape.outputs - 1))
+        side = min(size, min(n, ROWS) * (shape.outputs - 1))
         hidden = 6 * (shape.width * shape.depth + shape.outputs) * n
         return 8.0 * (4.0 * side**2 + 3.0 * size * side + 4.0 * (AT_ONCE + size) + hidden)
 
@@ -143,9 +146,10 @@ class PACBayes(Measure):
             classes = learned.shape.outputs
             entropy = result.entropy.cpu().numpy()
             penalty = task.penalty(result.index).cpu().numpy()
-            bound = pac_bayes_certificate(
-                train_error, draws, entropy, penalty, kept, self.delta_draws
+            error, kl, paid = (
+                xr.DataArray(numbers, dims="student") for numbers in (train_error, entropy, penalty)
             )
+            bound = pac_bayes_certificate(error, draws, kl, paid, kept, self.delta_draws)
             flattest = task.log_scale(result.index[:, -1]).cpu().numpy()
             found[f"{name}_bound"][some] = bound
             found[f"{name}_risk"][some] = noise * (1 - 1 / classes) + (1 - noise) * clean

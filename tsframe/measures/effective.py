@@ -55,7 +55,7 @@ class EffectiveDimension(Measure):
 
     def flops(self, shape: StudentShape) -> float:
         """Count the matrix on its smaller side, and its eigenvalues."""
-        rows = min(self.probe, shape.n_train) * shape.outputs
+        rows = min(self.probe, shape.n_train) * max(1, shape.outputs - 1)
         side = float(min(rows, shape.parameters))
         return 2.0 * rows * side * (side + sum(shape.sizes)) + 4.0 / 3.0 * side**3
 
