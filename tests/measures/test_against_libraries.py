@@ -8,8 +8,11 @@ from torch import Tensor
 from tests.measures.networks import draw, network, passed_of
 from tsframe.measures.curvature import fisher_spectrum
 from tsframe.measures.gram import gram
+from tsframe.measures.hessian import Curvature, dense
 from tsframe.measures.sensitivities import sensitivities
 from tsframe.measures.start_rows import every_output
+from tsframe.students.activations import ACTIVATIONS
+from tsframe.training.losses import Objective
 
 X = draw((9, 5), 7)
 WEIGHTS = network(2)
@@ -52,3 +55,25 @@ def test_the_fisher_information_is_the_gauss_newton_matrix_of_curvlinops():
     mine = fisher_spectrum(passed_of(WEIGHTS, "tanh", X)).values
     np.testing.assert_allclose(theirs[: len(mine)], mine, rtol=0, atol=1e-12 * mine[0])
     np.testing.assert_allclose(theirs[len(mine) :], 0.0, atol=1e-12 * mine[0])
+
+
+@pytest.mark.filterwarnings("default")  # theirs
+def test_the_hessian_is_that_of_curvlinops():
+    curvlinops = pytest.importorskip("curvlinops")
+    student = module()
+    y = torch.arange(9) % 3
+    operator = curvlinops.HessianLinearOperator(
+        student,
+        torch.nn.CrossEntropyLoss(),
+        [p for p in student.parameters() if p.requires_grad],
+        [(X, y)],
+    )
+    size = sum(weights.numel() for weights in WEIGHTS)
+    theirs = (operator @ torch.eye(size, dtype=torch.float64)).detach()
+    stack = [weights[None] for weights in WEIGHTS]
+    objective = Objective("cross_entropy", 3)
+    curvature = Curvature(stack, ACTIVATIONS["tanh"], X[None], y[None], objective)
+    mine = np.linalg.eigvalsh(dense(curvature.hessian, 1, size, X)[0])  # whatever the order
+    np.testing.assert_allclose(
+        np.linalg.eigvalsh(theirs.numpy()), mine, rtol=0, atol=1e-12 * mine[-1]
+    )
