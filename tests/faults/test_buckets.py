@@ -270,7 +270,16 @@ def flip(file: Place) -> None:
     overwrite(file, bytes(raw))
 
 
-@pytest.mark.parametrize("name", ["square/c.0.0", "slope/c.0", "zarr.json"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "slope/c.0",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("square/c.0.0", "ledger/c.0.1.0", "square/zarr.json", "zarr.json")
+        ),
+    ],
+)
 def test_damage_in_a_bucket_is_named_repaired_and_trained_again(whole: Remote, name: str) -> None:
     if name.endswith("json"):
         overwrite(whole / name, "{")
