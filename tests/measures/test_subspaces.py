@@ -124,6 +124,14 @@ def test_lanczos_finds_the_directions_of_the_matrix_or_leaves_them_open(monkeypa
     assert np.isnan(overlaps(by_matrix, left_open)).all()
 
 
+def test_a_student_that_is_sure_beyond_rounding_has_no_stiff_subspace():
+    some = learned()
+    sure = replace(some, weights=[*some.weights[:-1], 1e6 * some.weights[-1]])
+    found = SubspaceOverlap(3)(sure)
+    lacking = {name for name, values in found.items() if np.isnan(values).all()}
+    assert lacking == set(SubspaceOverlap(3).may_lack)
+
+
 def test_a_first_step_lies_in_the_span_of_the_gradients():
     # One full batch step goes along the mean gradient of the samples: for squares that is J^T r,
     # inside of the span of the Gauss-Newton matrix of all samples.

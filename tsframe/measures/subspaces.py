@@ -296,8 +296,8 @@ class SubspaceOverlap(Measure):
 
     @property
     def may_lack(self) -> tuple[str, ...]:
-        """A Lanczos run may settle no direction of the Hessian."""
-        return ("fisher_hessian_overlap",)
+        """A student sure beyond rounding has no Fisher matrix; Lanczos may settle no direction."""
+        return ("fisher_overlap_initial", "fisher_hessian_overlap")
 
     def flops(self, shape: StudentShape) -> float:
         """Count two Gram matrices with eigenvectors, and the Hessian or its Lanczos basis."""
