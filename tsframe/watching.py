@@ -76,9 +76,10 @@ def span(seconds: float) -> str:
 
     Examples
     --------
-    >>> span(3.2), span(250), span(9000), span(1e6)
-    ('3.2 s', '4.2 min', '2.5 h', '12 d')
+    >>> span(3.2), span(250), span(9000), span(1e6), span(-1e-13)
+    ('3.2 s', '4.2 min', '2.5 h', '12 d', '0 s')
     """
+    seconds = max(0.0, seconds)  # what is left over of a difference of sums
     for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= 1.5 * length:
             return f"{seconds / length:.2g} {unit}"
