@@ -95,14 +95,13 @@ def test_the_speed_of_several_threads_is_as_many_times_that_of_one():
 
 
 PEAK = """
-import resource, sys
+import sys
 from tests.test_costs import workload
+from tsframe.rows import peak_bytes
 from tsframe.trial import Trial, train
 trials = workload(sys.argv[1])
 train(trials, "cpu", 1)
-unit = 1 if sys.platform == "darwin" else 1024
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-print(Trial.memory(trials) / peak)
+print(Trial.memory(trials) / peak_bytes())
 """
 
 

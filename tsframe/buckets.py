@@ -62,7 +62,7 @@ class Remote(os.PathLike[str]):
 
     Examples
     --------
-    >>> path = place("s3://bucket/stores/phases.zarr")
+    >>> path = Remote("bucket", "stores/phases.zarr")
     >>> str(path / "zarr.json"), path.stem, str(path.parent)
     ('s3://bucket/stores/phases.zarr/zarr.json', 'phases', 's3://bucket/stores')
     """

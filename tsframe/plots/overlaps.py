@@ -56,6 +56,7 @@ def overlap_curves(
     Examples
     --------
     >>> import xarray as xr
+    >>> _ = plt.figure()
     >>> coords = {"overlap_dim": [1.0, 2.0]}
     >>> found = xr.Dataset(
     ...     {
