@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.toy import Laden, Locked, Named, Odd, Ragged, Square
 from tsframe.axes import axis_values
@@ -69,6 +70,7 @@ BAD_AXES: dict[str, tuple[Any, str]] = {
     "tuple": ([(1, 2)], "axis 'slope': (1, 2) at position 0"),
     "bytes": ([b"a"], "axis 'slope': b'a' at position 0"),
     "date": (np.array(["2026-01-01"], "datetime64[D]"), "axis 'slope': datetime.date(2026"),
+    "tensor": (torch.linspace(0, 1, 3), "axis 'slope': tensor(0.) at position 0; an axis holds"),
     "mixed": ([0.0, 1], "0.0 at position 0 is of type float and 1 at position 1 of type int"),
     "bool and int": (
         [True, 2],

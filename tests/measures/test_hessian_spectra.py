@@ -51,6 +51,7 @@ def test_spectra_are_those_of_the_dense_hessian(trial, depth):
         negative = -exact[exact < 0].sum() / np.abs(exact).sum()
         np.testing.assert_allclose(found["hessian_negative_mass"][k], negative, atol=1e-12)
         assert found["hessian_floor"][k] < 1e-12 * np.abs(exact).max()
+        assert 0.0 < found["hessian_trace_tightness"][k] <= 1.0
     if depth == 0:  # a linear model: the Gauss-Newton matrix is all
         assert (found["remainder_norm"] == 0.0).all()
 
@@ -73,6 +74,24 @@ def test_a_wrong_product_is_noticed(monkeypatch):
     monkeypatch.setattr(Curvature, "gauss_newton", too_large)
     with pytest.raises(np.linalg.LinAlgError, match="a product is wrong"):
         WHOLE(learned())
+
+
+def test_a_trace_that_the_data_do_not_allow_is_noticed(monkeypatch):
+    some = learned(replace(TASK, student=MLP(1, 0)))
+    tight = HessianSpectrum()(some)["hessian_trace_tightness"]
+    assert (tight > 0.05).all()
+    product = Curvature.hessian
+    larger = 1.0001 / float(tight.min())
+
+    def too_large(self, vectors):
+        return larger * product(self, vectors)
+
+    # The check of Weyl comes first: let it see the same products.
+    inner = Curvature.gauss_newton
+    monkeypatch.setattr(Curvature, "hessian", too_large)
+    monkeypatch.setattr(Curvature, "gauss_newton", lambda self, v: larger * inner(self, v))
+    with pytest.raises(ArithmeticError, match="the trace of the Hessian, "):
+        HessianSpectrum()(some)
 
 
 @pytest.mark.parametrize("steps", [20, 400])

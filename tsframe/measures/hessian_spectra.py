@@ -4,6 +4,7 @@ With R the Hessian less the Gauss-Newton matrix, which is the Fisher matrix for 
 eigenvalue differs between the two by more than the norm of R (Weyl 1912).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ from tsframe.measures.eigen import eigenvalues
 from tsframe.measures.hessian import Curvature, dense
 from tsframe.measures.lanczos import lanczos, mean_and_error, quadrature, ritz
 from tsframe.measures.learned import Learned, StudentShape
+from tsframe.measures.sensitivities import forward, students
+from tsframe.measures.start_rows import every_output, fisher_factor, loss_gradients
+from tsframe.measures.trace_bounds import check_trace, hessian_trace_bound
 from tsframe.streams import stream
 
 __all__ = ["HessianDensity", "HessianSpectrum", "loss_curvature", "random_signs"]
@@ -80,8 +84,10 @@ class HessianSpectrum(Measure):
     ``hessian_eigenvalues`` (descending, along ``hessian_mode``), ``hessian_trace``,
     ``hessian_frobenius`` (the norm, from the entries), ``hessian_floor`` (P eps times the largest
     modulus: what is smaller is rounding) and ``hessian_negative_mass``, the share of the sum of all
-    moduli that is negative. Their residuals are the floor. Larger ones go through Lanczos, which
-    sees each distinct eigenvalue once.
+    moduli that is negative. Their residuals are the floor. Their trace is held against what the
+    trace of the data allows (`tsframe.measures.trace_bounds.hessian_trace_bound`);
+    ``hessian_trace_tightness`` is the share that it takes, and a larger one is an error. Larger
+    students go through Lanczos, which sees each distinct eigenvalue once.
 
     Parameters
     ----------
@@ -121,7 +127,7 @@ class HessianSpectrum(Measure):
             names |= {end: ends, f"{end}_residual": ends}
         if shape.parameters <= self.dense:
             names["hessian_eigenvalues"] = {"hessian_mode": counted(shape.parameters)}
-            for number in ("trace", "frobenius", "floor", "negative_mass"):
+            for number in ("trace", "trace_tightness", "frobenius", "floor", "negative_mass"):
                 names[f"hessian_{number}"] = {}
         return names
 
@@ -172,10 +178,24 @@ class HessianSpectrum(Measure):
             "hessian_smallest_residual": np.full(ends, floor),
             "hessian_eigenvalues": values,
             "hessian_trace": np.array(float(matrix.trace())),
+            "hessian_trace_tightness": np.array(self._tightness(learned, float(matrix.trace()))),
             "hessian_frobenius": np.array(float(matrix.norm())),
             "hessian_floor": floor,
             "hessian_negative_mass": np.array(_negative_share(values, np.ones(p))),
         }
+
+    def _tightness(self, learned: Learned, trace: float) -> float:
+        """Hold the trace of the Hessian of one student against that of its data."""
+        objective, (sample,) = learned.objective, learned.samples
+        x, y = (torch.as_tensor(part[: self.probe]) for part in (sample.x_train, sample.y_train))
+        (weights,) = students(learned.weights)
+        passed = forward(weights, learned.activation, x.to(weights[0]))
+        outputs = passed.outputs
+        entropy = objective.loss == "cross_entropy"
+        start = fisher_factor(outputs) if entropy else math.sqrt(2.0) * every_output(outputs)
+        gradients = loss_gradients(outputs, y.to(outputs.device), objective)
+        bound = hessian_trace_bound(passed, start, gradients, learned.activation)
+        return check_trace(trace, bound, "the Hessian")
 
     def _by_lanczos(self, learned: Learned) -> dict[str, np.ndarray]:
         curvature, p = loss_curvature(learned, self.probe), learned.shape.parameters
