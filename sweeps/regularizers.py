@@ -9,11 +9,12 @@ teacher, after a budget of steps that is the same for all.
 The answer on synthetic data is theirs: regularizers change the test error and not the ability to
 fit. On a nearly flat spectrum weight decay and dropout lower the error at true labels from 0.41 by
 0.07 and 0.04, on a steep one by 0.02 and not at all; students with either, or with noise in the
-flat directions, or with all three, fit random labels exactly all the same. Only early stopping
-declines to, for its validation sample tells it that there is nothing to learn. Noise in flat
-directions does no harm where they are flat; where they are not it costs 0.12.
+flat directions, or with all three, or with batch normalization fit random labels exactly all the
+same. Only early stopping declines to, for its validation sample tells it that there is nothing to
+learn. Noise in flat directions does no harm where they are flat; where they are not it costs 0.12.
+Batch normalization leaves the error as it is on the flat spectrum and adds 0.01 on the steep one.
 
-216 students; 1 minute on 2 cores.
+252 students; 1 minute on 2 cores.
 """
 
 from tsframe import (
@@ -38,6 +39,7 @@ REGULARIZERS = {  # what each changes of student, training and trial
         "dropout": 0.3,
         "augmentation": FlatNoise(first=15, strength=0.7),
     },
+    "batch norm": {"batch_norm": True},
     "early stopping": {"stop": BestValidation(rows=200, check_every=25)},
 }
 CLASSES = 4
@@ -46,7 +48,7 @@ CLASSES = 4
 def trial(regularizer, slope, label_noise, seed):
     """One student; with the label noise at 1 every training label is random."""
     chosen = dict(REGULARIZERS[regularizer])
-    student = MLP(width=128, depth=2, dropout=chosen.pop("dropout", 0.0))
+    own = {name: chosen.pop(name) for name in ("dropout", "batch_norm") if name in chosen}
     augmentation = chosen.pop("augmentation", None)
     steps = dict(lr=0.05, momentum=0.9, batch_size=50, max_steps=1500)
     return Trial(
@@ -55,7 +57,7 @@ def trial(regularizer, slope, label_noise, seed):
         n_train=200,
         n_test=1000,
         label_noise=label_noise,
-        student=student,
+        student=MLP(width=128, depth=2, **own),
         augmentation=augmentation,
         training=SGD(**(steps | chosen)),
         seed=seed,

@@ -24,6 +24,7 @@ from tsframe.students.mlp import MLP
 from tsframe.students.stack import Stack
 from tsframe.tasks import draw_tasks, draw_validation
 from tsframe.training.engine import Snapshot, train_stack
+from tsframe.training.folding import folded
 from tsframe.training.minibatches import SampleSet, TrainingSet, Vary
 from tsframe.training.optimizer import Optimizer
 from tsframe.training.products import Route
@@ -78,6 +79,11 @@ def check_steps(task: StepTask) -> None:
         raise ValueError(
             f"batch_size must be at most n_train={task.n_train}; got batch_size={batch_size}. "
             "Use batch_size=None for full batch."
+        )
+    if task.student.normalized and 1 in (batch_size, task.n_train):
+        raise ValueError(
+            "batch_norm=True needs minibatches of at least 2 samples to take a variance over; got "
+            f"batch_size={batch_size}, n_train={task.n_train}."
         )
     if isinstance(training.stop, BestValidation):  # its rows follow those of training
         check_rows(task.inputs, task.teacher, task.n_train + training.stop.rows, task.n_test)
@@ -152,17 +158,20 @@ def train_batch(
         )
 
     activation = ACTIVATIONS[first.student.activation]
-    initial = Stack.zeros(arrange(range(students)), activation, train.inputs)
+    start = Stack.zeros(
+        arrange(range(students)), activation, train.inputs, first.student.normalized
+    )
     for k, task in enumerate(tasks):
-        initial.seat(k, task.student.initial_weights(dim, outputs, task.seed))
+        start.seat(k, task.student.initial_weights(dim, outputs, task.seed))
 
+    initial = folded(start, train)
     rates = [task.student.rates(dim, outputs) for task in tasks]
     scales = [one for one in rates if one is not None] or None  # all have them, or none
 
     curves = np.full((len(MEASURES_OVER_STEPS), students, len(first.curve_steps)), np.nan)
     asked, asked_at = blank_measures(tasks), -1
     for snapshot in train_stack(
-        initial,
+        start,
         train,
         first.objective,
         [task.training for task in tasks],

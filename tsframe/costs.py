@@ -24,9 +24,11 @@ from tsframe.training.devices import resolve_device, stack_bytes
 __all__ = ["CostedTask", "StepCost", "memory_of", "shared_work", "work_of", "working_set_of"]
 
 UNIT, INPUT = 250.0, 146.0
+NORM = 800.0  # more for a normalized hidden unit; 450 to 1100 on four stacks of 2 to 16 students
 LAYER, STEP = 1.4e7, 2.6e7
 NUMBER, TEACHER = 3300.0, 1.7e9  # to draw an input, a number each, and a teacher
 COPIES, VALUES = 5.0, 3.5  # of weights and of units in memory, those that come and go included
+NORM_VALUES = 3.0  # more of hidden units, where they are normalized
 DATA = 12.0  # bytes of an input, in float64 and as the engine has it
 PROCESS = 4.5e8  # bytes of a process with torch in it that has trained something small
 
@@ -43,11 +45,14 @@ class StepCost:
         Samples of a minibatch.
     steps : int
         Gradients that are computed, at most.
+    normalized : bool
+        Whether hidden layers are; see `MLP`.
     """
 
     shapes: Sequence[tuple[int, int]]
     batch: int
     steps: int
+    normalized: bool = False
 
     @property
     def weights(self) -> int:
@@ -60,11 +65,17 @@ class StepCost:
         return sum(after for after, _ in self.shapes)
 
     @property
+    def normalized_units(self) -> int:
+        """Hidden units, where they are normalized."""
+        return self.units - self.shapes[-1][0] if self.normalized else 0
+
+    @property
     def own(self) -> float:
         """Work of all steps that is the student's alone."""
         first = self.shapes[0][0] * (self.shapes[0][1] + 1)  # nothing pulls back through it
         products = 2.0 * (3 * self.weights - first)
-        return self.steps * self.batch * (products + UNIT * self.units)
+        units = UNIT * self.units + NORM * self.normalized_units
+        return self.steps * self.batch * (products + units)
 
     @property
     def of_data_set(self) -> float:
@@ -87,7 +98,8 @@ class StepCost:
 
     def bytes(self, itemsize: int) -> float:
         """Memory of one student in the engine."""
-        return itemsize * (COPIES * self.weights + VALUES * self.units * self.batch)
+        values = VALUES * self.units + NORM_VALUES * self.normalized_units
+        return itemsize * (COPIES * self.weights + values * self.batch)
 
 
 class CostedTask(AnyTask, Protocol):
@@ -107,10 +119,11 @@ def work_of(task: CostedTask) -> float:
     looks = 1 + curves
     if training.stop is not None:
         looks += training.max_steps // training.stop.check_every
+    passes = len(cost.shapes) if cost.normalized else 1  # folding takes one for each hidden layer
     asked = sum(measure.flops(stepping.student_shape) for measure in stepping.measures)
     return (
         cost.own
-        + cost.looks(looks * task.n_train + (1 + curves) * task.n_test)
+        + cost.looks(passes * looks * task.n_train + (1 + curves) * task.n_test)
         + (1 + len(stepping.measure_steps)) * asked
     )
 
@@ -134,7 +147,8 @@ def working_set_of(task: CostedTask) -> float:
     if task.exact:
         return working_set(cast(ExactTask, task))
     cost, copies = _steps(cast(StepTask, task)), cast(StepTask, task).training.copies
-    numbers = copies * cost.weights + 4.0 * cost.units * cost.batch
+    values = 4.0 * cost.units + NORM_VALUES * cost.normalized_units
+    numbers = copies * cost.weights + values * cost.batch
     return PRECISIONS[str(task.precision)].itemsize * numbers
 
 
@@ -158,4 +172,5 @@ def memory_of(tasks: Sequence[CostedTask], threads: int) -> float:
 def _steps(task: StepTask) -> StepCost:
     shapes = task.student.layer_shapes(task.inputs.dim, task.teacher.outputs)
     steps = task.training.gradients * task.training.max_steps
-    return StepCost(shapes, task.training.batch_size or task.n_train, steps)
+    batch = task.training.batch_size or task.n_train
+    return StepCost(shapes, batch, steps, task.student.normalized)

@@ -222,6 +222,7 @@ class Trial:
             *task,
             self._network.activation,
             isinstance(self._network.initialization, Jacot2018),
+            self._network.normalized,
             self.training.form,
             self.curve_steps,
             self.measure_steps,

@@ -62,13 +62,15 @@ class _BesideDescent(Measure):
                 "full batches of SGD at a constant rate, without momentum and weight decay; got "
                 f"training={training!r}. Use SGD(lr, max_steps=...)."
             )
-        dropout = getattr(getattr(trial, "student", None), "dropout", 0.0)
+        student = getattr(trial, "student", None)
+        dropout = getattr(student, "dropout", 0.0)
+        normalized = getattr(student, "normalized", False)
         augmentation = getattr(trial, "augmentation", None)
-        if dropout or augmentation is not None:
+        if dropout or normalized or augmentation is not None:
             raise ValueError(
                 f"{type(self).__name__} is measured beside gradient descent on the training rows "
-                f"as they are; got dropout={dropout!r} and augmentation={augmentation!r}. Leave "
-                "both out."
+                f"as they are; got dropout={dropout!r}, batch_norm={normalized!r} and "
+                f"augmentation={augmentation!r}. Leave all out."
             )
 
     def flops(self, shape: StudentShape) -> float:

@@ -5,9 +5,11 @@ Samples lie in the last dimension, so that a student's block is contiguous.
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from tsframe.students.layout import Layout
+from tsframe.students.normalization import Norm
 
 __all__ = ["Buffers", "Layer"]
 
@@ -32,6 +34,10 @@ class Layer:
         The product: pre-activations of the next layer, or logits.
     pulled_inputs : Tensor, shape (slots, width + 1, samples)
         Room for the gradient of the loss to the inputs; `pulled` is a part of it.
+    norm : Norm or None
+        Of the pre-activations, in a normalized stack.
+    pulled_biases : Tensor or None, shape (slots, rows, 1)
+        Where the outputs are normalized: room for the gradient of the loss to the biases.
     """
 
     index: int
@@ -44,6 +50,8 @@ class Layer:
     inputs_t: Tensor
     outputs: Tensor
     pulled_inputs: Tensor
+    norm: Norm | None
+    pulled_biases: Tensor | None
 
 
 class Buffers:
@@ -62,12 +70,17 @@ class Buffers:
         For each bucket of depth 0, its part of `first` and of `logits`.
     logits : Tensor, shape (all slots, outputs, samples)
         In the order of `Layout.slots`.
+    pulled_biases : Tensor or None, shape (groups, first rows, 1)
+        In a normalized stack: room for the gradient of the loss to the first biases.
     """
 
-    def __init__(self, layout: Layout, weights: list[Tensor], samples: int) -> None:
+    def __init__(
+        self, layout: Layout, weights: list[Tensor], samples: int, normalized: bool = False
+    ) -> None:
         new = weights[0].new_empty
         self.first = new(layout.groups, layout.first_rows, samples)
         self.logits = new(len(layout.slots), layout.outputs, samples)
+        self.pulled_biases = weights[0].new_zeros(*weights[0].shape[:2], 1) if normalized else None
         self.layers: list[list[Layer]] = []
         self.linear: list[tuple[Tensor, Tensor]] = []
         sizes = [bucket.slots.size * (bucket.width + 1) * samples for bucket in layout.buckets]
@@ -77,6 +90,10 @@ class Buffers:
         for bucket, size, logits in zip(layout.buckets, sizes, parts, strict=True):
             seats, slots, width = bucket.slots.shape, bucket.slots.size, bucket.width
             z = self.first[:, bucket.rows].unflatten(1, (seats[1], -1))
+            biases, pulled_biases = weights[0][:, bucket.rows, -1:], self.pulled_biases
+            biases = biases.unflatten(1, (seats[1], -1))
+            if pulled_biases is not None:
+                pulled_biases = pulled_biases[:, bucket.rows].unflatten(1, (seats[1], -1))
             if bucket.depth == 0:
                 self.linear.append((z, logits.unflatten(0, seats)))
             pulled = scratch[:size].view(slots, width + 1, samples)
@@ -89,6 +106,10 @@ class Buffers:
                 value, pulled_value = inputs[:, :width], pulled[:, :width]
                 if after == 1:
                     value, pulled_value = (t.unflatten(0, seats) for t in (value, pulled_value))
+                norm = None if pulled_biases is None else Norm(z, biases, pulled_biases)
+                hidden = normalized and not last
+                biases = weights[index][:, :, -1:]
+                pulled_biases = torch.zeros_like(biases) if hidden else None
                 layers.append(
                     Layer(
                         index=index,
@@ -101,6 +122,8 @@ class Buffers:
                         inputs_t=inputs.mT,
                         outputs=outputs,
                         pulled_inputs=pulled,
+                        norm=norm,
+                        pulled_biases=pulled_biases,
                     )
                 )
                 z, index = outputs, index + 1

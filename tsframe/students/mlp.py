@@ -33,6 +33,15 @@ class MLP:
         Probability in [0, 1) that a hidden unit is silent for one sample of a minibatch in training
         (Srivastava et al. 2014); the others are 1 / (1 - dropout) times themselves. At evaluation
         all units speak. Training error and loss are those of all units, too.
+    batch_norm : bool
+        Whether every hidden layer is normalized (Ioffe & Szegedy 2015): it computes
+        phi((W h - mean) / sqrt(var + 1e-5) + b) with mean and variance of each unit over the
+        samples of the minibatch. There is no scale gamma: to a ReLU or the identity the next layer
+        supplies it; the others see pre-activations of unit variance around b. What is evaluated,
+        measured and returned, initial weights included, is the plain network with the statistics
+        of the whole training set, without augmentation and dropout, folded into W and b:
+        `weight_norm` and `distance_from_init` are of folded weights, weight decay and noise act on
+        those in training. Has no effect at depth 0.
 
     Examples
     --------
@@ -47,6 +56,7 @@ class MLP:
     activation: str = "relu"
     initialization: Initialization = field(default_factory=He2015)
     dropout: float = later(0.0)
+    batch_norm: bool = later(False)
 
     def __post_init__(self) -> None:
         for name, low in (("width", 1), ("depth", 0)):
@@ -75,8 +85,23 @@ class MLP:
         object.__setattr__(self, "dropout", real_number(self.dropout, sentence))
         if self.dropout >= 1.0:
             raise ValueError(sentence)
+        if not isinstance(self.batch_norm, bool | np.bool_):
+            raise TypeError(
+                f"batch_norm must be True or False; got batch_norm={self.batch_norm!r}."
+            )
+        object.__setattr__(self, "batch_norm", bool(self.batch_norm))
+        if self.batch_norm and isinstance(self.initialization, Jacot2018):
+            raise ValueError(
+                "batch_norm=True undoes the scales of weights that Jacot2018() is about; take "
+                "another initialization, e.g. He2015(), or leave batch_norm out."
+            )
 
     __repr__ = repr_of
+
+    @property
+    def normalized(self) -> bool:
+        """Whether there are hidden layers, and they are normalized."""
+        return self.batch_norm and self.depth > 0
 
     def layer_shapes(self, dim: int, outputs: int) -> tuple[tuple[int, int], ...]:
         """Give (fan_out, fan_in) of every layer, biases not counted, from input to readout."""

@@ -32,28 +32,40 @@ class Stack:
         The same for all.
     weights : list of Tensor
         In the order of `layout.weight_shapes()`. They may change in place only.
+    normalized : bool
+        Whether a forward pass normalizes hidden layers over its samples; see `Norm`.
     """
 
-    def __init__(self, layout: Layout, activation: Activation, weights: list[Tensor]) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        activation: Activation,
+        weights: list[Tensor],
+        normalized: bool = False,
+    ) -> None:
         self.layout = layout
         self.activation = activation
         self.weights = weights
+        self.normalized = normalized
         self._buffers: dict[int, Buffers] = {}
 
     @staticmethod
-    def zeros(layout: Layout, activation: Activation, like: Tensor) -> "Stack":
+    def zeros(
+        layout: Layout, activation: Activation, like: Tensor, normalized: bool = False
+    ) -> "Stack":
         """Make a stack of zero weights with the dtype and device of `like`."""
         weights = [like.new_zeros(shape) for shape in layout.weight_shapes()]
-        return Stack(layout, activation, weights)
+        return Stack(layout, activation, weights, normalized)
 
     def clone(self) -> "Stack":
         """Copy the weights; the layout is shared."""
-        return Stack(self.layout, self.activation, [w.clone() for w in self.weights])
+        weights = [w.clone() for w in self.weights]
+        return Stack(self.layout, self.activation, weights, self.normalized)
 
     def buffers(self, samples: int) -> Buffers:
         """Give the buffers for products over so many samples; they are made once."""
         if samples not in self._buffers:
-            self._buffers[samples] = Buffers(self.layout, self.weights, samples)
+            self._buffers[samples] = Buffers(self.layout, self.weights, samples, self.normalized)
         return self._buffers[samples]
 
     def seat(self, student: int, weights: Sequence[np.ndarray]) -> None:
@@ -88,6 +100,8 @@ class Stack:
             logits.copy_(first)
         for k, layers in enumerate(buffers.layers):
             for depth, layer in enumerate(layers):
+                if layer.norm is not None:
+                    layer.norm.apply_()
                 self.activation.value(layer.z, layer.value)
                 if masks is not None:
                     layer.value.mul_(masks[k][depth][0].view_as(layer.value))

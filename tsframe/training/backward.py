@@ -3,7 +3,8 @@
 With samples in the last dimension, layer l computes z_l = W_l h_{l-1}. The gradient of the loss to
 z_l is delta_l, to W_l it is delta_l h_{l-1}^T, and delta_{l-1} = (W_l^T delta_l) * phi'(z_{l-1}).
 Every line below is one of these, for all students of a bucket at once; the first layers of all
-buckets are one product a group.
+buckets are one product a group. Where hidden layers are normalized, delta is first pulled through
+that, and the gradient to the biases comes apart from it.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tsframe.students.buffers import Buffers
+from tsframe.students.normalization import with_biases
 from tsframe.students.stack import Masks, Stack
 
 __all__ = ["backward"]
@@ -47,10 +49,20 @@ def backward(
     for k, layers in enumerate(buffers.layers):
         for depth, layer in reversed(list(enumerate(layers))):
             torch.bmm(layer.weights_t, layer.outputs, out=layer.pulled_inputs)
-            absorb(layer.index, layer.outputs, layer.inputs_t)
+            if layer.pulled_biases is None:
+                absorb(layer.index, layer.outputs, layer.inputs_t)
+            else:
+                left, right = with_biases(layer.outputs, layer.inputs, layer.pulled_biases)
+                absorb(layer.index, left, right.mT)
             if masks is not None:
                 mask, kept = masks[k][depth]
                 layer.pulled.mul_(mask.view_as(layer.pulled))
                 layer.value.mul_(kept.view(*layer.value.shape[:-2], 1, 1))
             stack.activation.pullback_(layer.pulled, layer.value, layer.z)
-    absorb(0, buffers.first, inputs)
+            if layer.norm is not None:
+                layer.norm.pull_()
+    if buffers.pulled_biases is None:
+        absorb(0, buffers.first, inputs)
+    else:
+        left, right = with_biases(buffers.first, inputs.mT, buffers.pulled_biases)
+        absorb(0, left, right.mT)

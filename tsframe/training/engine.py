@@ -16,6 +16,7 @@ from tsframe.training.backward import backward
 from tsframe.training.cohort import Cohort, Scales
 from tsframe.training.devices import sharing_products
 from tsframe.training.dropout import Dropout
+from tsframe.training.folding import folded
 from tsframe.training.keeping import Kept
 from tsframe.training.losses import Objective
 from tsframe.training.minibatches import SampleSet, Seated, TrainingSet
@@ -38,7 +39,8 @@ class Snapshot:
     step : int
         Optimizer steps done by those still in training, or by the last to finish.
     stack : Stack
-        All students, in their first layout. Its tensors change when training goes on.
+        All students, in their first layout, with normalization folded into their weights by the
+        statistics of the training set. Its tensors change when training goes on.
     steps : ndarray of int, shape (students,)
         Optimizer steps that led to the weights of each student.
     diverged : ndarray of bool, shape (students,)
@@ -106,7 +108,7 @@ def train_stack(
     Parameters
     ----------
     initial : Stack
-        Students at initialization; not changed.
+        Students at initialization, with normalization or without; not changed.
     training_set : TrainingSet
         What they are trained on.
     objective : Objective
@@ -140,7 +142,8 @@ def train_stack(
         When `interrupted` says so.
     """
     students, minibatches = len(optimizers), optimizers[0].minibatches
-    result, stack = initial.clone(), initial.clone()
+    stack = initial.clone()
+    result = Stack(initial.layout, initial.activation, initial.clone().weights)
     seated = Seated(training_set, stack.layout)
     cohort = Cohort(stack.layout, stack.weights, optimizers, training_set.seeds, scales)
     state = optimizers[0].start(cohort)
@@ -150,7 +153,7 @@ def train_stack(
     unit = objective.chance_loss(training_set.targets)
     rules = [spec.stop for spec in optimizers]
     looks = Looks(rules, [spec.max_steps for spec in optimizers])
-    kept = None if validation is None else Kept(initial, rules)
+    kept = None if validation is None else Kept(result, rules)
     step = 0
 
     def pull(absorb: Absorb, minibatch: int = 0) -> None:
@@ -170,28 +173,30 @@ def train_stack(
         steps[active] = step
         due, wanted = active & looks.due(step), step in snapshot_steps
         if wanted or due.any():
-            error, loss = evaluate(stack, training_set, objective, students)
+            seen = folded(stack, training_set)
+            error, loss = evaluate(seen, training_set, objective, students)
             train[:, active] = error[active], loss[active]
         if due.any():
             sound = np.isfinite(loss) & (np.nan_to_num(loss) <= EXPLODED * unit)
             diverged |= due & ~sound
             finished = due & (looks.reached(step, error, loss) | ~sound)
             if kept is not None and validation is not None:
-                unseen = evaluate(stack, validation, objective, students)[0]
-                finished |= kept.look(step, due & sound, stack, unseen, train)
-            copy_students(stack.layout, result.layout, stack.weights, result.weights, finished)
+                unseen = evaluate(seen, validation, objective, students)[0]
+                finished |= kept.look(step, due & sound, seen, unseen, train)
+            copy_students(seen.layout, result.layout, seen.weights, result.weights, finished)
             if kept is not None:
                 kept.restore(finished, result, steps, train)
             active &= ~finished
             if not active.any():
                 break
-            layout = arrange(np.flatnonzero(active).tolist()) if finished.any() else stack.layout
+        if wanted:
+            copy_students(seen.layout, result.layout, seen.weights, result.weights, active)
+            yield Snapshot(step, result, steps.copy(), diverged.copy(), *train.copy())
+        if due.any() and finished.any():
+            layout = arrange(np.flatnonzero(active).tolist())
             if layout.work < CROWDED * stack.layout.work:
                 stack, state, cohort = _move(stack, state, cohort, layout)
-                seated = Seated(training_set, layout)
-        if wanted:
-            copy_students(stack.layout, result.layout, stack.weights, result.weights, active)
-            yield Snapshot(step, result, steps.copy(), diverged.copy(), *train.copy())
+                seated, seen = Seated(training_set, layout), stack  # nothing holds the old stack
         if interrupted():
             raise InterruptedError(f"training was interrupted after {step} steps")
         state.step(pull)
@@ -202,7 +207,7 @@ def _move(
     stack: Stack, state: Optimization, cohort: Cohort, layout: Layout
 ) -> tuple[Stack, Optimization, Cohort]:
     """Seat the students of `layout`, with what their optimizer remembers."""
-    moved = Stack.zeros(layout, stack.activation, stack.weights[0])
+    moved = Stack.zeros(layout, stack.activation, stack.weights[0], stack.normalized)
     copy_students(stack.layout, layout, stack.weights, moved.weights)
     memory = [[torch.zeros_like(w) for w in moved.weights] for _ in state.memory]
     for before, after in zip(state.memory, memory, strict=True):
