@@ -10,7 +10,6 @@ import torch
 from tests.test_trial import assert_same_bits, product_setting, trial
 from tsframe.batch import train_batch
 from tsframe.students.mlp import MLP
-from tsframe.training.devices import sharing_products
 from tsframe.training.minibatches import epoch_order
 from tsframe.training.sgd import SGD
 from tsframe.trial import train
@@ -72,23 +71,6 @@ def test_a_stack_too_large_for_memory_is_halved_and_nothing_else_changes(monkeyp
     monkeypatch.setattr("tsframe.together.train_batch", none)
     with pytest.raises(torch.OutOfMemoryError):
         train(trials, device="cpu")
-
-
-@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "erf"])
-def test_threads_that_share_the_products_of_a_lone_student_change_no_bit(activation, monkeypatch):
-    wide = MLP(401, 2, activation)  # 401 x 97 hidden values: more than torch gives one thread
-    one = trial(student=wide, training=SGD(0.05, momentum=0.9, batch_size=97, max_steps=6))
-    shared: list[int] = []
-
-    def spy(threads):
-        shared.append(threads)
-        return sharing_products(threads)
-
-    monkeypatch.setattr("tsframe.training.engine.sharing_products", spy)
-    several, alone = (train([one], device="cpu", threads=n) for n in (3, 1))
-    if several.attrs["products"] == "onednn":
-        assert set(shared) == {3, 1}, "three threads, then one"
-    assert_same_bits(several, alone)
 
 
 def test_threads_and_settings_are_as_they_were_found():

@@ -106,7 +106,6 @@ def train_batch(
     device: torch.device,
     route: Route,
     interrupted: Callable[[], bool],
-    threads: int = 1,
 ) -> dict[str, np.ndarray]:
     """Train the students of tasks that can step together (equal `step_key` of their trials).
 
@@ -121,8 +120,6 @@ def train_batch(
         must have one shape.
     interrupted : callable
         Asked before every step; training ends with InterruptedError once it says so.
-    threads : int
-        May share one product.
 
     Returns
     -------
@@ -179,7 +176,6 @@ def train_batch(
         (*first.curve_steps, *first.measure_steps),
         interrupted,
         scales,
-        threads,
         validation,
         [task.student.dropout for task in tasks],
     ):

@@ -1,8 +1,6 @@
 """Where students are trained: devices, engine threads, and how much one stack may hold."""
 
-import contextlib
 import os
-from collections.abc import Iterator
 
 import torch
 
@@ -12,7 +10,6 @@ __all__ = [
     "device_name",
     "free_memory",
     "resolve_device",
-    "sharing_products",
     "stack_bytes",
 ]
 
@@ -82,20 +79,3 @@ def claim_thread() -> None:
     """
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-
-
-@contextlib.contextmanager
-def sharing_products(threads: int) -> Iterator[None]:
-    """Let several threads share what is computed in this context, by an engine thread of its own.
-
-    Products by oneDNN and operations element by element have the same bits on any number of
-    threads; sums over many elements may not, so none may be taken here.
-    """
-    if threads == 1:
-        yield
-        return
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(1)
