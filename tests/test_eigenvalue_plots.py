@@ -1,5 +1,6 @@
 """The figure of spectra: only what is above the floor, with the slope that was fitted."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,7 +83,7 @@ def test_relative_spectra_begin_at_one_with_their_floors():
     assert [line[0] for line in solid] == [1.0, 1.0]
     (shade,) = ax.patches
     assert isinstance(shade, Rectangle)
-    assert shade.get_y() + shade.get_height() == pytest.approx(FLOOR / np.e)
+    assert shade.get_y() + shade.get_height() == pytest.approx(FLOOR / math.e)
     assert ax.get_ylabel().endswith("relative\nto the largest")
 
 
