@@ -12,6 +12,7 @@ import torch
 
 from tsframe.arrays import check_rows
 from tsframe.augmentations import Augmentation
+from tsframe.checks import check_steps_asked
 from tsframe.measures.classes import class_measures
 from tsframe.measures.errors import errors, is_interpolated
 from tsframe.measures.norms import distance, weight_norm
@@ -74,7 +75,7 @@ def check_steps(task: StepTask) -> None:
     ValueError
         If minibatches, steps or rates cannot be.
     """
-    training, batch_size, steps = task.training, task.training.batch_size, task.curve_steps
+    training, batch_size = task.training, task.training.batch_size
     if batch_size is not None and batch_size > task.n_train:
         raise ValueError(
             f"batch_size must be at most n_train={task.n_train}; got batch_size={batch_size}. "
@@ -87,12 +88,7 @@ def check_steps(task: StepTask) -> None:
         )
     if isinstance(training.stop, BestValidation):  # its rows follow those of training
         check_rows(task.inputs, task.teacher, task.n_train + training.stop.rows, task.n_test)
-    if list(steps) != sorted(set(steps)) or (steps and steps[0] < 0):
-        raise ValueError(f"curve_steps must be ascending integers >= 0; got {steps!r}.")
-    if steps and steps[-1] > training.max_steps:
-        raise ValueError(
-            f"curve_steps must not pass max_steps={training.max_steps}; got {steps[-1]}."
-        )
+    check_steps_asked("curve_steps", task.curve_steps, training.max_steps)
     scaled = isinstance(task.student.initialization, Jacot2018)
     if scaled and (not isinstance(training, SGD) or training.weight_decay):
         raise ValueError(

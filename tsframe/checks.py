@@ -4,12 +4,36 @@ The owner of a number words the sentence that refuses all else.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import field, fields
 from typing import Any
 
 import numpy as np
 
-__all__ = ["later", "real_number", "repr_of", "whole_number"]
+__all__ = ["check_steps_asked", "later", "real_number", "repr_of", "whole_number"]
+
+
+def check_steps_asked(name: str, steps: Sequence[int], budget: int | None) -> None:
+    """Refuse steps of training at which nothing can be looked at.
+
+    Parameters
+    ----------
+    name : str
+        Of the field, for the sentence.
+    steps : sequence of int
+        What came.
+    budget : int or None
+        Steps that training may take, if it takes any.
+
+    Raises
+    ------
+    ValueError
+        If they do not ascend from 0 or later, or pass the budget.
+    """
+    if list(steps) != sorted(set(steps)) or (steps and steps[0] < 0):
+        raise ValueError(f"{name} must be ascending integers >= 0; got {tuple(steps)!r}.")
+    if steps and budget is not None and steps[-1] > budget:
+        raise ValueError(f"{name} must not pass max_steps={budget}; got {steps[-1]}.")
 
 
 def later(default: Any) -> Any:

@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from tsframe.checks import whole_number
+from tsframe.checks import check_steps_asked, whole_number
 from tsframe.completion.factorization import DeepFactorization, flow, GradientFlow
 from tsframe.completion.nuclear import ADMM, least_nuclear_norm, NuclearNorm
 from tsframe.completion.targets import LowRank, observed_entries
@@ -96,12 +96,7 @@ class Completion:
                 f"curve_steps are those of a DeepFactorization; got {steps!r} for NuclearNorm. "
                 "Leave them out."
             )
-        if list(steps) != sorted(set(steps)) or (steps and steps[0] < 0):
-            raise ValueError(f"curve_steps must be ascending integers >= 0; got {steps!r}.")
-        if steps and steps[-1] > self.training.max_steps:
-            raise ValueError(
-                f"curve_steps must not pass max_steps={self.training.max_steps}; got {steps[-1]}."
-            )
+        check_steps_asked("curve_steps", steps, self.training.max_steps)
 
     @property
     def sharing_key(self) -> Hashable:

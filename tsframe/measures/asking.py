@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 
+from tsframe.checks import check_steps_asked
 from tsframe.measures.learned import Learned, StudentShape
 
 __all__ = ["Measure", "Names", "check_asked", "counted", "declare"]
@@ -165,10 +166,7 @@ def check_asked(measures: object, steps: Sequence[int], budget: int | None) -> t
             f"measures are taken of networks that take steps, and students of Ridge take none; got "
             f"measures={list(measures)!r}. Leave them out, or take an MLP."
         )
-    if list(steps) != sorted(set(steps)) or (steps and steps[0] < 0):
-        raise ValueError(f"measure_steps must be ascending integers >= 0; got {tuple(steps)!r}.")
-    if steps and budget is not None and steps[-1] > budget:
-        raise ValueError(f"measure_steps must not pass max_steps={budget}; got {steps[-1]}.")
+    check_steps_asked("measure_steps", steps, budget)
     if steps and not measures:
         raise ValueError(
             f"measure_steps={tuple(steps)!r} ask for nothing without measures. Give measures=[...],"

@@ -213,7 +213,18 @@ class InputSpectrum(SpectrumMeasure):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ActivationSpectra(SpectrumMeasure):
+class HiddenSpectra(SpectrumMeasure):
+    """Spectra of something of which each hidden layer has as much as it has units."""
+
+    def declare(self, shape: StudentShape) -> Names:
+        """Name eigenvalues and numbers of each layer; see `Measure.declare`."""
+        check_hidden(shape, self)
+        outer = {"hidden_layer": counted(shape.depth)}
+        return self.names(min(self.samples(shape), shape.width), outer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivationSpectra(HiddenSpectra):
     """The spectra of the second moments of the activations, one for each hidden layer.
 
     Prefix ``activation``, along the dim ``hidden_layer``; h^T h / n with h what leaves the
@@ -233,12 +244,6 @@ class ActivationSpectra(SpectrumMeasure):
     def prefix(self) -> str:
         """Of the names of all that is stored."""
         return "activation"
-
-    def declare(self, shape: StudentShape) -> Names:
-        """Name eigenvalues and numbers of each layer; see `Measure.declare`."""
-        check_hidden(shape, self)
-        outer = {"hidden_layer": counted(shape.depth)}
-        return self.names(min(self.samples(shape), shape.width), outer)
 
     def flops(self, shape: StudentShape) -> float:
         """Count a forward pass, and a singular value decomposition for each layer."""
@@ -263,7 +268,7 @@ class ActivationSpectra(SpectrumMeasure):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradientSpectra(SpectrumMeasure):
+class GradientSpectra(HiddenSpectra):
     """The spectra of the second moments of activation gradients, one for each hidden layer.
 
     Prefix ``activation_gradient``, along the dim ``hidden_layer``: gradients of the loss of each
@@ -286,12 +291,6 @@ class GradientSpectra(SpectrumMeasure):
     def prefix(self) -> str:
         """Of the names of all that is stored."""
         return "activation_gradient"
-
-    def declare(self, shape: StudentShape) -> Names:
-        """Name eigenvalues and numbers of each layer; see `Measure.declare`."""
-        check_hidden(shape, self)
-        outer = {"hidden_layer": counted(shape.depth)}
-        return self.names(min(self.samples(shape), shape.width), outer)
 
     def flops(self, shape: StudentShape) -> float:
         """Count a pass forward and back, and a singular value decomposition for each layer."""
