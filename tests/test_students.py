@@ -109,12 +109,12 @@ def test_every_student_has_exactly_one_seat(share_rows):
                     assert layout.data[group] == DATA[k]
 
 
-def test_no_batched_product_is_smaller_than_the_route_demands():
+def test_no_product_of_first_layers_is_smaller_than_the_route_demands():
     for students in ([0], [7], [4], range(8)):
         layout = arrange(students, min_slots=2, min_work=4096, fewest_rows=3)
-        for slots, after, before in layout.weight_shapes():
-            assert slots >= 2
-            assert slots * after * before * 3 > 4096
+        groups, rows, columns = layout.weight_shapes()[0]
+        assert groups >= 2
+        assert groups * rows * columns * 3 > 4096
 
 
 def test_students_keep_their_weights_when_others_leave():

@@ -137,8 +137,8 @@ class Layout:
         share_rows : bool
             Whether the first layers of a data set may be one wide product.
         min_slots, min_work : int
-            Dummy groups are added until every batched product has so many matrices and more than so
-            many multiply-adds; see `tsframe.training.products.Route`.
+            Dummy groups are added until there are so many, and the product of the first layers has
+            more than so many multiply-adds; see `tsframe.training.products.Route`.
         fewest_rows : int
             The fewest samples in any product.
 
@@ -162,10 +162,6 @@ class Layout:
         groups = max(len(group_of), min_slots)
         wide = sum(n * (width if depth else outputs) for (depth, width), n in sizes.items())
         groups = max(groups, min_work // (wide * (dim + 1) * fewest_rows) + 1)
-        for (depth, width), n in sizes.items():
-            if depth:  # its smallest product behind the first layer
-                work = n * min(outputs, width if depth > 1 else outputs) * (width + 1) * fewest_rows
-                groups = max(groups, min_work // work + 1)
 
         buckets, start = [], 0
         for (depth, width), places in sorted(seats.items()):

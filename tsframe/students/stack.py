@@ -15,6 +15,7 @@ from torch import Tensor
 from tsframe.students.activations import Activation
 from tsframe.students.buffers import Buffers
 from tsframe.students.layout import Layout, VACANT
+from tsframe.students.products import Products
 
 __all__ = ["Masks", "Stack", "copy_students"]
 
@@ -34,6 +35,8 @@ class Stack:
         In the order of `layout.weight_shapes()`. They may change in place only.
     normalized : bool
         Whether a forward pass normalizes hidden layers over its samples; see `Norm`.
+    products : Products
+        Who multiplies.
     """
 
     def __init__(
@@ -42,25 +45,31 @@ class Stack:
         activation: Activation,
         weights: list[Tensor],
         normalized: bool = False,
+        products: Products | None = None,
     ) -> None:
         self.layout = layout
         self.activation = activation
         self.weights = weights
         self.normalized = normalized
+        self.products = products or Products()
         self._buffers: dict[int, Buffers] = {}
 
     @staticmethod
     def zeros(
-        layout: Layout, activation: Activation, like: Tensor, normalized: bool = False
+        layout: Layout,
+        activation: Activation,
+        like: Tensor,
+        normalized: bool = False,
+        products: Products | None = None,
     ) -> "Stack":
         """Make a stack of zero weights with the dtype and device of `like`."""
         weights = [like.new_zeros(shape) for shape in layout.weight_shapes()]
-        return Stack(layout, activation, weights, normalized)
+        return Stack(layout, activation, weights, normalized, products)
 
     def clone(self) -> "Stack":
         """Copy the weights; the layout is shared."""
         weights = [w.clone() for w in self.weights]
-        return Stack(self.layout, self.activation, weights, self.normalized)
+        return Stack(self.layout, self.activation, weights, self.normalized, self.products)
 
     def buffers(self, samples: int) -> Buffers:
         """Give the buffers for products over so many samples; they are made once."""
@@ -95,7 +104,7 @@ class Stack:
             Valid until the next forward pass over as many samples.
         """
         buffers = self.buffers(inputs.shape[1])
-        torch.bmm(self.weights[0], inputs.mT, out=buffers.first)
+        self.products.first(self.weights[0], inputs.mT, buffers.first)
         for first, logits in buffers.linear:
             logits.copy_(first)
         for k, layers in enumerate(buffers.layers):
@@ -105,7 +114,7 @@ class Stack:
                 self.activation.value(layer.z, layer.value)
                 if masks is not None:
                     layer.value.mul_(masks[k][depth][0].view_as(layer.value))
-                torch.bmm(layer.weights, layer.inputs, out=layer.outputs)
+                self.products.behind(layer.weights, layer.inputs, layer.outputs)
         return buffers
 
 

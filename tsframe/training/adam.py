@@ -90,7 +90,7 @@ class AdamState:
         self, cohort: Cohort, count: int, first: list[Tensor], second: list[Tensor]
     ) -> None:
         self.spec: Adam = cohort.spec
-        self.weights, self.count = cohort.weights, count
+        self.cohort, self.weights, self.count = cohort, cohort.weights, count
         self.first, self.second = first, second
         decoupled = self.spec.decoupled
         self.rates = cohort.lay(lambda spec: spec.lr)
@@ -114,7 +114,7 @@ class AdamState:
 
     def absorb(self, index: int, left: Tensor, right: Tensor) -> None:
         """Update weight tensor `index`, whose gradient is left @ right."""
-        self.take(index, torch.bmm(left, right))
+        self.take(index, self.cohort.gradient(index, left, right))
 
     def take(self, index: int, gradient: Tensor) -> None:
         """Update weight tensor `index`, whose gradient is given; it is overwritten."""

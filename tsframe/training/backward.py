@@ -9,7 +9,6 @@ that, and the gradient to the biases comes apart from it.
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from tsframe.students.buffers import Buffers
@@ -48,7 +47,7 @@ def backward(
         first.copy_(logits)
     for k, layers in enumerate(buffers.layers):
         for depth, layer in reversed(list(enumerate(layers))):
-            torch.bmm(layer.weights_t, layer.outputs, out=layer.pulled_inputs)
+            stack.products.behind(layer.weights_t, layer.outputs, layer.pulled_inputs)
             if layer.pulled_biases is None:
                 absorb(layer.index, layer.outputs, layer.inputs_t)
             else:

@@ -6,7 +6,7 @@ its gradient, its noise - is summed and drawn here, student by student.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tsframe.streams import stream
 from tsframe.students.layout import Layout, VACANT
+from tsframe.students.products import Products
 
 __all__ = ["Cohort", "Normals", "Scales"]
 
@@ -39,6 +40,8 @@ class Cohort:
     scales : sequence of sequence of (float, float), optional
         Factors on the learning rate, of the weights and the biases of every layer of every student;
         by default all are one.
+    products : Products
+        Who multiplies.
     """
 
     layout: Layout
@@ -46,11 +49,20 @@ class Cohort:
     specs: Sequence[Any]
     seeds: Sequence[int]
     scales: Sequence[Scales] | None = None
+    products: Products = field(default_factory=Products)
 
     @property
     def spec(self) -> Any:
         """What all specs have in common, where it is the same: that of the first student."""
         return self.specs[0]
+
+    def gradient(
+        self, index: int, left: Tensor, right: Tensor, out: Tensor | None = None
+    ) -> Tensor:
+        """Compute the gradient of weight tensor `index`, left @ right, into `out` if given."""
+        if out is None:
+            out = torch.empty_like(self.weights[index])
+        return self.products.of_weights(index)(left, right, out)
 
     def lay(self, read: Callable[[Any], float]) -> list[Tensor]:
         """Lay out a number of every student so that it broadcasts to the weights.

@@ -140,7 +140,9 @@ def train_stack(
     stack = initial.clone()
     result = Stack(initial.layout, initial.activation, initial.clone().weights)
     seated = Seated(training_set, stack.layout)
-    cohort = Cohort(stack.layout, stack.weights, optimizers, training_set.seeds, scales)
+    cohort = Cohort(
+        stack.layout, stack.weights, optimizers, training_set.seeds, scales, stack.products
+    )
     state = optimizers[0].start(cohort)
     silenced = Dropout(dropout) if any(dropout) else None
     steps, diverged = np.zeros(students, dtype=int), np.zeros(students, dtype=bool)
@@ -199,7 +201,9 @@ def _move(
     stack: Stack, state: Optimization, cohort: Cohort, layout: Layout
 ) -> tuple[Stack, Optimization, Cohort]:
     """Seat the students of `layout`, with what their optimizer remembers."""
-    moved = Stack.zeros(layout, stack.activation, stack.weights[0], stack.normalized)
+    moved = Stack.zeros(
+        layout, stack.activation, stack.weights[0], stack.normalized, stack.products
+    )
     copy_students(stack.layout, layout, stack.weights, moved.weights)
     memory = [[torch.zeros_like(w) for w in moved.weights] for _ in state.memory]
     for before, after in zip(state.memory, memory, strict=True):

@@ -173,7 +173,7 @@ class EntropySGDState:
 
     def _wander(self, index: int, left: Tensor, right: Tensor) -> None:
         """Take one step of the chain; the spring pulls back to where it started."""
-        x, gradient = self.cohort.weights[index], torch.bmm(left, right)
+        x, gradient = self.cohort.weights[index], self.cohort.gradient(index, left, right)
         away = torch.sub(x, self._start[index], out=self._room[index])
         gradient.addcmul_(away, self._scopes[index], value=self._grown)
         x.addcmul_(gradient, self._rates[index], value=-1.0)

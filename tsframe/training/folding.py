@@ -31,7 +31,8 @@ def folded(stack: Stack, samples: SampleSet) -> Stack:
     """
     if not stack.normalized:
         return stack
-    plain = Stack(stack.layout, stack.activation, [w.clone() for w in stack.weights])
+    copied = [w.clone() for w in stack.weights]
+    plain = Stack(stack.layout, stack.activation, copied, products=stack.products)
     seated, views = Seated(samples, plain.layout), plain.layout.by_student(plain.weights)
     deep = [bucket.depth for bucket in plain.layout.buckets]
     for layer in range(max(deep, default=0)):

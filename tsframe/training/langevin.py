@@ -114,7 +114,7 @@ class LangevinState:
 
     def _absorb(self, index: int, left: Tensor, right: Tensor) -> None:
         weights = self.cohort.weights[index]
-        gradient = torch.bmm(left, right, out=self._room[index])
+        gradient = self.cohort.gradient(index, left, right, self._room[index])
         if self._decays is not None:
             gradient.addcmul_(weights, self._decays[index])
         weights.addcmul_(gradient, self._rates[index], value=-self._factor)

@@ -36,7 +36,8 @@ class Route:
     min_slots : int
         Fewest matrices in a batched product: a batch of one may take another kernel.
     min_work : int
-        Fewest multiply-adds of a batched product: below it torch may take another route.
+        Fewest multiply-adds of a product of first layers: below it torch may take another route.
+        (Small products behind them are not torch's; see `tsframe.students.products`.)
     """
 
     name: str

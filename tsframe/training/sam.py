@@ -128,7 +128,7 @@ class SAMState:
         self.base.count += 1
 
     def _collect(self, index: int, left: Tensor, right: Tensor) -> None:
-        torch.bmm(left, right, out=self._gradient[index])
+        self.cohort.gradient(index, left, right, self._gradient[index])
 
     def _absorb(self, index: int, left: Tensor, right: Tensor) -> None:
         """Let the base step from where the student was, along the gradient of where it is."""
@@ -137,5 +137,5 @@ class SAMState:
             self.base.absorb(index, left, right)
         else:
             before = self._gradient[index]
-            change = torch.bmm(left, right).sub_(before)
+            change = self.cohort.gradient(index, left, right).sub_(before)
             self.base.take(index, before.addcmul_(change, self._shares[index]))

@@ -112,7 +112,9 @@ class SGDState:
 
     def __init__(self, cohort: Cohort, count: int, velocity: list[Tensor]) -> None:
         self.spec: SGD = cohort.spec
-        self.weights, self.count, self.velocity = cohort.weights, count, velocity
+        self.cohort, self.weights = cohort, cohort.weights
+        self.count, self.velocity = count, velocity
+        self._room = [torch.empty_like(w) for w in cohort.weights]
         self.rates = cohort.rates()
         self.decays = cohort.lay_some(lambda spec: spec.weight_decay)
 
@@ -135,13 +137,21 @@ class SGDState:
         """Update weight tensor `index`, whose gradient is left @ right."""
         velocity = self.velocity[index]
         if self.spec.nesterov:
-            self.take(index, torch.bmm(left, right))
+            self.take(index, self.cohort.gradient(index, left, right))
         elif self.spec.momentum:
-            velocity.baddbmm_(left, right, beta=self.spec.momentum)
+            self._accumulate(index, left, right)
             self._follow(index)
         else:
-            torch.bmm(left, right, out=velocity)
+            self.cohort.gradient(index, left, right, velocity)
             self._follow(index)
+
+    def _accumulate(self, index: int, left: Tensor, right: Tensor) -> None:
+        velocity, momentum = self.velocity[index], self.spec.momentum
+        if index:
+            gradient = self.cohort.gradient(index, left, right, self._room[index])
+            torch.add(gradient, velocity, alpha=momentum, out=velocity)
+        else:  # the first layers are most of the weights: no second pass over them
+            velocity.baddbmm_(left, right, beta=momentum)
 
     def take(self, index: int, gradient: Tensor) -> None:
         """Update weight tensor `index`, whose gradient is given; it is overwritten."""
