@@ -3,6 +3,7 @@
 import threading
 import weakref
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch
 from tests.test_trial import assert_same_bits, product_setting, trial
 from tsframe.batch import train_batch
 from tsframe.students.mlp import MLP
+from tsframe.training.devices import release_team, sharing_products
 from tsframe.training.minibatches import epoch_order
 from tsframe.training.sgd import SGD
 from tsframe.trial import train
@@ -71,6 +73,42 @@ def test_a_stack_too_large_for_memory_is_halved_and_nothing_else_changes(monkeyp
     monkeypatch.setattr("tsframe.together.train_batch", none)
     with pytest.raises(torch.OutOfMemoryError):
         train(trials, device="cpu")
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "erf"])
+def test_threads_that_share_the_products_of_a_lone_student_change_no_bit(activation, monkeypatch):
+    wide = MLP(401, 2, activation)  # 401 x 97 hidden values: more than torch gives one thread
+    one = trial(student=wide, training=SGD(0.05, momentum=0.9, batch_size=97, max_steps=6))
+    shared: list[int] = []
+
+    def spy(threads):
+        shared.append(threads)
+        return sharing_products(threads)
+
+    monkeypatch.setattr("tsframe.training.engine.sharing_products", spy)
+    several, alone = (train([one], device="cpu", threads=n) for n in (3, 1))
+    if several.attrs["products"] == "onednn":
+        assert set(shared) == {3, 1}, "three threads, then one"
+    assert_same_bits(several, alone)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux does")
+def test_the_threads_of_openmp_are_let_go_and_come_back():
+    def threads():
+        return len(list(Path("/proc/self/task").iterdir()))
+
+    found, numbers = torch.get_num_threads(), torch.ones(2_000_000)
+    try:
+        torch.set_num_threads(3)
+        release_team()
+        without = threads()
+        for _ in range(2):
+            assert float(numbers.mul(2.0)[-1]) == 2.0
+            assert threads() == without + 2
+            release_team()
+            assert threads() == without
+    finally:
+        torch.set_num_threads(found)
 
 
 def test_threads_and_settings_are_as_they_were_found():

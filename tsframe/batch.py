@@ -102,6 +102,7 @@ def train_batch(
     device: torch.device,
     route: Route,
     interrupted: Callable[[], bool],
+    threads: int = 1,
 ) -> dict[str, np.ndarray]:
     """Train the students of tasks that can step together (equal `step_key` of their trials).
 
@@ -116,6 +117,8 @@ def train_batch(
         must have one shape.
     interrupted : callable
         Asked before every step; training ends with InterruptedError once it says so.
+    threads : int
+        May share one product.
 
     Returns
     -------
@@ -172,6 +175,7 @@ def train_batch(
         (*first.curve_steps, *first.measure_steps),
         interrupted,
         scales,
+        threads,
         validation,
         [task.student.dropout for task in tasks],
     ):

@@ -25,6 +25,7 @@ from tsframe.training.devices import (
     cpu_count,
     device_name,
     free_memory,
+    release_team,
     stack_bytes,
 )
 from tsframe.training.products import product_route, Route
@@ -87,7 +88,13 @@ def train_tasks(
             def begin(stack: list[int]) -> Future[dict[str, np.ndarray] | None]:
                 mine = cast(list[StepTask], [tasks[k] for k in stack])
                 route = routes[mine[0].precision]
-                return pool.submit(_train_if_it_fits, mine, device, route, interrupted.is_set)
+                # Threads share the products of a stack that has them for itself. The number of
+                # threads is one for the whole process, and only oneDNN's bits do not depend on it.
+                alone = len(stacks) + len(data_sets) == 1 and route.name == "onednn"
+                if alone and threads > 1:
+                    release_team()
+                arguments = (mine, device, route, interrupted.is_set, threads if alone else 1)
+                return pool.submit(_train_if_it_fits, *arguments)
 
             jobs: dict[Future[Any], list[int]] = {begin(stack): stack for stack in stacks}
             for data_set in data_sets.values():
@@ -125,10 +132,11 @@ def _train_if_it_fits(
     device: torch.device,
     route: Route,
     interrupted: Callable[[], bool],
+    threads: int,
 ) -> dict[str, np.ndarray] | None:
     """Train a batch, or give None if the device has no memory for several students at once."""
     try:
-        return train_batch(tasks, device, route, interrupted)
+        return train_batch(tasks, device, route, interrupted, threads)
     except torch.OutOfMemoryError:
         if len(tasks) == 1:
             raise

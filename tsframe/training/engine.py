@@ -14,6 +14,7 @@ from tsframe.students.layout import Layout, VACANT
 from tsframe.students.stack import copy_students, Stack
 from tsframe.training.backward import backward
 from tsframe.training.cohort import Cohort, Scales
+from tsframe.training.devices import sharing_products
 from tsframe.training.dropout import Dropout
 from tsframe.training.folding import folded
 from tsframe.training.keeping import Kept
@@ -25,6 +26,7 @@ from tsframe.training.stopping import Looks
 __all__ = ["Snapshot", "evaluate", "train_stack"]
 
 EXPLODED = 1e6  # a loss so many times that of zero outputs counts as divergence
+SHARED_WORK = 1e7  # multiply-adds of a forward pass, above which threads share its products
 CROWDED = 0.95  # seats are rearranged when the work shrinks to this fraction
 
 
@@ -97,6 +99,7 @@ def train_stack(
     snapshot_steps: Sequence[int] = (),
     interrupted: Callable[[], bool] = lambda: False,
     scales: Sequence[Scales] | None = None,
+    threads: int = 1,
     validation: SampleSet | None = None,
     dropout: Sequence[float] = (),
 ) -> Iterator[Snapshot]:
@@ -120,6 +123,8 @@ def train_stack(
         Asked before every step.
     scales : sequence, optional
         Factors on the learning rates of layers; see `Cohort`.
+    threads : int
+        Share one product of a large stack; for the only stack of a call on the CPU.
     validation : SampleSet, optional
         What students with the rule `BestValidation` are watched on.
     dropout : sequence of float, optional
@@ -159,9 +164,12 @@ def train_stack(
         masks = None
         if silenced is not None:
             masks = silenced.masks(cohort, inputs.shape[1], which)
-        buffers = stack.forward(inputs, masks)
+        large = threads > 1 and stack.layout.work * training_set.batch_size > SHARED_WORK
+        with sharing_products(threads if large else 1):
+            buffers = stack.forward(inputs, masks)
         objective.gradient_(buffers.logits, targets)
-        backward(stack, buffers, inputs, absorb, masks)
+        with sharing_products(threads if large else 1):
+            backward(stack, buffers, inputs, absorb, masks)
 
     for step in range(looks.last + 1):
         steps[active] = step
