@@ -34,6 +34,7 @@ ORDER = [*SCIENCE, *SWEEP, *FRONT]
 # Where a heavy package may be imported.
 PLACES = {
     "torch": {"students", "training", "measures", "batch", "together"},
+    "triton": {"training"},
     "zarr": {"layout", "packing"},
     "obstore": {"buckets"},
     "joblib": {"workers"},
