@@ -8,6 +8,7 @@ it then holds some weights that nobody reads.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -83,7 +84,7 @@ class Layout:
         """Indices of the students present, ascending."""
         return np.sort(self.slots[self.slots != VACANT])
 
-    @property
+    @cached_property
     def work(self) -> int:
         """Multiply-adds of one forward pass over one sample of every group."""
         return sum(slots * after * before for slots, after, before in self.weight_shapes())

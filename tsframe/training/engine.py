@@ -152,6 +152,7 @@ def train_stack(
     silenced = Dropout(dropout) if any(dropout) else None
     steps, diverged = np.zeros(students, dtype=int), np.zeros(students, dtype=bool)
     active, train = np.ones(students, dtype=bool), np.empty((2, students))
+    nobody = np.zeros(students, dtype=bool)
     unit = objective.chance_loss(training_set.targets)
     rules = [spec.stop for spec in optimizers]
     looks = Looks(rules, [spec.max_steps for spec in optimizers])
@@ -172,9 +173,10 @@ def train_stack(
             backward(stack, buffers, inputs, absorb, masks)
 
     for step in range(looks.last + 1):
-        steps[active] = step
-        due, wanted = active & looks.due(step), step in snapshot_steps
+        wanted = step in snapshot_steps
+        due = active & looks.due(step) if looks.any_due(step) else nobody
         if wanted or due.any():
+            steps[active] = step
             seen = folded(stack, training_set)
             error, loss = evaluate(seen, training_set, objective, students)
             train[:, active] = error[active], loss[active]

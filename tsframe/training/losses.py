@@ -3,6 +3,7 @@
 Targets have shape (slots, samples): class indices for classification, values for regression.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -72,6 +73,12 @@ class Objective:
     def _subtract_targets(self, values: Tensor, targets: Tensor) -> Tensor:
         if self.classes is None:
             return values.sub_(targets[:, None])
+        chosen = targets[:, None]
         return values.scatter_add_(
-            1, targets[:, None], values.new_tensor(-1.0).expand_as(targets)[:, None]
+            1, chosen, _minus_one(values.dtype, values.device).expand_as(chosen)
         )
+
+
+@functools.cache
+def _minus_one(dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(-1.0, dtype=dtype, device=device)

@@ -146,11 +146,17 @@ class Looks:
             for rule in dict.fromkeys(rules)
             if rule is not None
         ]
+        self._ends = set(budgets)
+        self._intervals = {rule.check_every for rule, _ in self._rules}
 
     @property
     def last(self) -> int:
         """The step at which the last student must stop."""
         return int(self.budgets.max())
+
+    def any_due(self, step: int) -> bool:
+        """Tell whether somebody, still in training or not, is looked at after so many steps."""
+        return step in self._ends or any(step % every == 0 for every in self._intervals)
 
     def due(self, step: int) -> np.ndarray:
         """Tell which students are looked at after so many steps, shape (students,)."""
