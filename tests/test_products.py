@@ -43,7 +43,7 @@ def operands(shape, slots, transposed, dtype):
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_a_matrix_has_the_same_bits_in_any_batch(shape, transposed, dtype, alone_on_a_thread):
     left, right = operands(shape, 9, transposed, dtype)
-    with product_route(torch.device("cpu"), dtype) as route:
+    with product_route(torch.device("cpu"), str(dtype).removeprefix("torch.")) as route:
         for slots in ([4, 5], [7, 0, 4], [1, 2, 3, 4, 5, 6, 7, 8], [4] * route.min_slots):
             out = torch.full((len(slots), shape[0], shape[2]), torch.nan, dtype=dtype)
             Products().behind(left[slots], right[slots], out)
@@ -56,7 +56,7 @@ def test_a_matrix_has_the_same_bits_in_any_batch(shape, transposed, dtype, alone
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_products_are_those_of_float64_to_float32_accuracy(shape, transposed):
     left, right = operands(shape, 3, transposed, torch.float32)
-    with product_route(torch.device("cpu"), torch.float32):
+    with product_route(torch.device("cpu")):
         for multiply in (Products().first, Products().behind):
             out = torch.full((3, shape[0], shape[2]), torch.nan)
             assert multiply(left, right, out) is out

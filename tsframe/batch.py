@@ -28,7 +28,7 @@ from tsframe.training.engine import Snapshot, train_stack
 from tsframe.training.folding import folded
 from tsframe.training.minibatches import SampleSet, TrainingSet, Vary
 from tsframe.training.optimizer import Optimizer
-from tsframe.training.products import Route
+from tsframe.training.products import PRECISIONS, Route
 from tsframe.training.sgd import SGD
 from tsframe.training.stopping import BestValidation
 
@@ -36,13 +36,11 @@ __all__ = [
     "MEASURES",
     "MEASURES_OF_CLASSES",
     "MEASURES_OVER_STEPS",
-    "PRECISIONS",
     "StepTask",
     "check_steps",
     "train_batch",
 ]
 
-PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 MEASURES_OVER_STEPS = ("train_error", "test_error", "train_loss", "test_loss")
 MEASURES = (*MEASURES_OVER_STEPS, "steps", "interpolated", "weight_norm", "distance_from_init")
 MEASURES_OF_CLASSES = ("class_perplexity", "majority_error")
@@ -155,7 +153,11 @@ def train_batch(
 
     activation = ACTIVATIONS[first.student.activation]
     start = Stack.zeros(
-        arrange(range(students)), activation, train.inputs, first.student.normalized
+        arrange(range(students)),
+        activation,
+        train.inputs,
+        first.student.normalized,
+        route.products,
     )
     for k, task in enumerate(tasks):
         start.seat(k, task.student.initial_weights(dim, outputs, task.seed))
@@ -186,10 +188,10 @@ def train_batch(
         for curve, name in zip(curves, MEASURES_OVER_STEPS, strict=True):
             curve[:, later:] = now[name][:, None]
         if snapshot.step in first.measure_steps:
-            _measure(asked, snapshot, initial, samples, tasks, interrupted)
+            _measure(asked, snapshot, initial, samples, tasks, route, interrupted)
             asked_at = snapshot.step
     if asked and asked_at != snapshot.step:
-        _measure(asked, snapshot, initial, samples, tasks, interrupted)
+        _measure(asked, snapshot, initial, samples, tasks, route, interrupted)
     rows = now | {
         "steps": snapshot.steps.astype(float),
         "diverged": snapshot.diverged,
@@ -213,16 +215,24 @@ def _measure(
     initial: Stack,
     samples: list[Samples],
     tasks: Sequence[StepTask],
+    route: Route,
     interrupted: Callable[[], bool],
 ) -> None:
-    """Take what was asked for; what is known now holds until a later snapshot says otherwise."""
+    """Take what was asked for; what is known now holds until a later snapshot says otherwise.
+
+    Measures have products and sums of their own, which are exact for each student on the CPU only.
+    """
+    if not asked:
+        return
     steps = tasks[0].measure_steps
     names = [name for name in asked if f"{name}_curve" in asked] if steps else list(asked)
     now = {name: asked[name] for name in names}
     for values in now.values():
         values.fill(np.nan)  # who has diverged since has no number any more
-    sound, done = ~snapshot.diverged, snapshot.steps
-    take_measures(now, snapshot.stack, initial, samples, tasks, sound, done, interrupted)
+    sound, done, stack = ~snapshot.diverged, snapshot.steps, snapshot.stack
+    if route.strict and stack.weights[0].is_cuda:
+        stack, initial = stack.on_cpu(), initial.on_cpu()
+    take_measures(now, stack, initial, samples, tasks, sound, done, interrupted)
     later = int(np.searchsorted(steps, snapshot.step))
     for name in names if steps else ():
         asked[f"{name}_curve"][:, later:] = now[name][:, None]

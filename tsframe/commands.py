@@ -47,6 +47,7 @@ Place = Annotated[
 ]
 Jobs = Annotated[int | None, Parameter(help="Workers; by default one a core, or one on a GPU.")]
 Device = Annotated[str, Parameter(help="auto, cpu or cuda.")]
+Mode = Annotated[str, Parameter(help="strict, or fast: on a GPU the same to rounding only.")]
 Some = Annotated[
     list[str],
     Parameter(
@@ -120,6 +121,7 @@ def run(
     store: Place = None,
     jobs: Jobs = None,
     device: Device = "auto",
+    mode: Mode = "strict",
     only: Some = [],  # noqa: B006  # cyclopts copies it
     retry_failed: Annotated[
         bool, Parameter(negative="", help="Train cells again that failed twice.")
@@ -159,6 +161,7 @@ def run(
             path,
             n_jobs=jobs,
             device=device,
+            mode=mode,
             only=some,
             retry_failed=retry_failed,
             fail_fast=fail_fast,

@@ -4,6 +4,7 @@ A trial knows its cost, its measures and how a list of its kind is trained toget
 is known to the sweep half.
 """
 
+import inspect
 import logging
 import math
 import pickle
@@ -15,9 +16,10 @@ import xarray as xr
 
 from tsframe.axes import check_name, describe, Value
 
-__all__ = ["Measures", "TrialLike", "check_trials", "told", "vector_lengths"]
+__all__ = ["Measures", "TrialLike", "check_mode", "check_trials", "told", "vector_lengths"]
 
 LOG = logging.getLogger("tsframe")
+MODES = ("strict", "fast")  # whether a student has the same bits in any batch, on any device
 HEAVY = 10e6  # bytes of a trial that are worth a word
 PADDED = 4.0  # stored numbers for each that is measured that are worth a word
 Measures: TypeAlias = dict[str, dict[str, tuple[float, ...]]]
@@ -41,7 +43,8 @@ class TrialLike(Protocol):
     It may also know ``shared_flops``, a dict of the work that is done once for all trials of a call
     that have it under an equal key, and its type the static methods ``speed(device, threads)``,
     in `flops` a second, and ``memory(trials, threads)``, the bytes that training them together
-    takes; then a plan predicts time and memory.
+    takes; then a plan predicts time and memory. A static ``check_device(trials, device, mode)``
+    raises ValueError where a device cannot train them; each worker asks it first.
     """
 
     @property
@@ -71,7 +74,10 @@ class TrialLike(Protocol):
     def train_together(
         trials: Sequence[Any], device: str = "auto", threads: int | None = None
     ) -> xr.Dataset:
-        """Train a list of trials: one row of dim ``student`` a trial, in order."""
+        """Train a list of trials: one row of dim ``student`` a trial, in order.
+
+        A kind of trial that has a mode besides "strict" takes it as a further keyword, ``mode``.
+        """
 
 
 def told(trial: Any) -> str:
@@ -80,6 +86,21 @@ def told(trial: Any) -> str:
     The attribute ``unmeasured`` of a trial, if it has one, is the same trial asked for nothing.
     """
     return repr(getattr(trial, "unmeasured", trial))
+
+
+def check_mode(trials: Sequence[Any], mode: str) -> None:
+    """Refuse a mode that there is not, or that this kind of trial does not know.
+
+    Raises
+    ------
+    ValueError
+        With a sentence that says what to ask for instead.
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode must be {' or '.join(MODES)}; got mode={mode!r}.")
+    kind = type(trials[0])
+    if mode != "strict" and "mode" not in inspect.signature(kind.train_together).parameters:
+        raise ValueError(f"{kind.__name__} trials know no mode={mode!r}; leave it at 'strict'.")
 
 
 def check_trials(trials: Sequence[Any], grid: Domain) -> tuple[Measures, list[str]]:

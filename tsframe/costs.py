@@ -15,11 +15,12 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import cast, Protocol
 
-from tsframe.batch import PRECISIONS, StepTask
+from tsframe.batch import StepTask
 from tsframe.solving.cost import work, working_set
 from tsframe.solving.exact import ExactTask
 from tsframe.together import AnyTask
 from tsframe.training.devices import resolve_device, stack_bytes
+from tsframe.training.products import PRECISIONS
 
 __all__ = ["CostedTask", "StepCost", "memory_of", "shared_work", "work_of", "working_set_of"]
 

@@ -21,6 +21,7 @@ import xarray as xr
 
 from tsframe.axes import describe
 from tsframe.chunks import Grid
+from tsframe.contract import check_mode
 from tsframe.growth import grow
 from tsframe.ledger import State
 from tsframe.opening import open_store, view
@@ -48,6 +49,7 @@ def run(
     *,
     n_jobs: int | None = None,
     device: str = "auto",
+    mode: str = "strict",
     chunk: Mapping[str, int] | None = None,
     only: Only | None = None,
     shard: str | None = None,
@@ -80,6 +82,9 @@ def run(
         each of which has one. The cores are shared out among the workers.
     device : str
         Where to train, as the trials understand it: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+    mode : str
+        ``"strict"``: a student has the same bits in any batch. ``"fast"``: on a GPU, the same to
+        rounding only; see `tsframe.train`.
     chunk : mapping of str to int, optional
         Length of a chunk along some axes, for a new store.
     only : mapping, DataArray or array of bool, optional
@@ -122,7 +127,8 @@ def run(
     check_seconds(limit=limit, stall=stall, grace=grace)
     path = place(store)
     planned = plan(sweep, path, chunk=chunk, n_jobs=crew.workers, only=only)
-    terms = Terms(limit, stall, grace, fail_fast, progress)
+    check_mode(sweep.trials(), mode)
+    terms = Terms(limit, stall, grace, fail_fast, progress, mode)
     if check_first and planned.pending:
         rehearse(planned, crew, device, terms)
     make(path, sweep, planned)
@@ -163,6 +169,7 @@ def carry_out(
                 "n_jobs": crew.workers,
                 "threads": crew.threads,
                 "device": device,
+                "mode": terms.mode,
                 "shard": shard,
                 "source": sweep.source,
                 "optional": fit.whole.optional,

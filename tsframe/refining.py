@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import xarray as xr
 from cyclopts import Parameter
 
-from tsframe.commands import Device, find, first_error, Jobs, load, Place, say, Study
+from tsframe.commands import Device, find, first_error, Jobs, load, Mode, Place, say, Study
 from tsframe.execution import run as run_sweep
 from tsframe.opening import open_store
 from tsframe.phases import propose
@@ -50,6 +50,7 @@ def refine(
     store: Place = None,
     jobs: Jobs = None,
     device: Device = "auto",
+    mode: Mode = "strict",
 ) -> int:
     """Add axis values and seeds where a boundary is uncertain, until its band is narrow."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -67,7 +68,7 @@ def refine(
         if dry_run:
             return 0
         grown = sweep.over(**{dim: found[dim].values.tolist() for dim in sweep.axes})
-        run_sweep(grown, path, n_jobs=jobs, device=device, only=found.wanted)
+        run_sweep(grown, path, n_jobs=jobs, device=device, mode=mode, only=found.wanted)
         trained += students
     reached = width <= band
     print("as asked" if reached else why(band, students, budget, trained, most_seeds))

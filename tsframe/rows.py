@@ -36,6 +36,7 @@ def train_rows(
     device: str,
     threads: int | None,
     run: int,
+    mode: str = "strict",
 ) -> tuple[Rows, dict[str, Any]]:
     """Train some trials together; where that fails each alone, so that only the culprit fails.
 
@@ -53,6 +54,8 @@ def train_rows(
         How many threads to use.
     run : int
         Number of the run that asks; its sweep knows the measures that the store had by then.
+    mode : str
+        What the engine promises; only what is not strict is told to it.
 
     Returns
     -------
@@ -61,13 +64,14 @@ def train_rows(
     """
     start = time.perf_counter()
     try:
-        dataset = type(trials[0]).train_together(trials, device=device, threads=threads)
+        how = {} if mode == "strict" else {"mode": mode}
+        dataset = type(trials[0]).train_together(trials, device=device, threads=threads, **how)
         measures, owned = taken(store, dataset, trials, run)
         diverged = flags(dataset, len(trials))
     except (Exception, SystemExit) as error:  # any fault of a trial is a row
         if len(trials) > 1:
             alone = [
-                train_rows(store, places[i : i + 1], trials[i : i + 1], device, threads, run)
+                train_rows(store, places[i : i + 1], trials[i : i + 1], device, threads, run, mode)
                 for i in range(len(trials))
             ]
             return joined([rows for rows, _ in alone]), next((e for _, e in alone if e), {})

@@ -16,7 +16,7 @@ import torch
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from tsframe.batch import PRECISIONS, StepTask, train_batch
+from tsframe.batch import StepTask, train_batch
 from tsframe.solving.exact import ExactTask, solve_students
 from tsframe.tasks import Task
 from tsframe.training.batching import stacks_of
@@ -28,9 +28,9 @@ from tsframe.training.devices import (
     release_team,
     stack_bytes,
 )
-from tsframe.training.products import product_route, Route
+from tsframe.training.products import check_route, product_route, Route
 
-__all__ = ["AnyTask", "train_tasks"]
+__all__ = ["AnyTask", "check_device", "train_tasks"]
 
 
 class AnyTask(Task, Protocol):
@@ -48,8 +48,18 @@ class AnyTask(Task, Protocol):
     def declared(self) -> Mapping[str, Mapping[str, tuple[float, ...]]]: ...  # noqa: D102
 
 
+def check_device(tasks: Sequence[AnyTask], device: torch.device, mode: str) -> None:
+    """Refuse a device that cannot train these; see `tsframe.training.products.check_route`."""
+    stepping = {str(task.precision) for task in tasks if not task.exact}
+    for precision in sorted(stepping | {"float64"}):  # which any device has in any mode
+        check_route(device, precision, mode)
+
+
 def train_tasks(
-    tasks: Sequence[AnyTask], device: torch.device, threads: int | None = None
+    tasks: Sequence[AnyTask],
+    device: torch.device,
+    threads: int | None = None,
+    mode: str = "strict",
 ) -> xr.Dataset:
     """Train tasks of mixed shapes and data sets; see `tsframe.trial.train`.
 
@@ -61,6 +71,8 @@ def train_tasks(
         Where to train.
     threads : int, optional
         Jobs side by side on the CPU, each on one thread; as many as there are cores by default.
+    mode : str
+        ``"strict"`` or ``"fast"``.
 
     Returns
     -------
@@ -77,7 +89,7 @@ def train_tasks(
         # lose no time to synchronization.
         with threadpool_limits(1, user_api="blas"), contextlib.ExitStack() as settings:
             routes = {
-                precision: settings.enter_context(product_route(device, PRECISIONS[precision]))
+                precision: settings.enter_context(product_route(device, precision, mode))
                 for precision in sorted({str(task.precision) for task in tasks if not task.exact})
             }
             stacks = _stacks(tasks, routes, device, threads)
@@ -121,6 +133,7 @@ def train_tasks(
         "device": device_name(device),
         "precision": ", ".join(sorted({str(task.precision) for task in tasks})),
         "products": ", ".join(sorted(names)),
+        "mode": "strict" if all(route.strict for route in routes.values()) else "fast",
         "torch": str(torch.__version__),
         **({"stacks_halved": halved} if halved else {}),
     }

@@ -20,7 +20,6 @@ from tsframe.batch import (
     MEASURES,
     MEASURES_OF_CLASSES,
     MEASURES_OVER_STEPS,
-    PRECISIONS,
     StepTask,
 )
 from tsframe.checks import later, repr_of
@@ -38,7 +37,7 @@ from tsframe.students.linear import Linear
 from tsframe.students.mlp import MLP
 from tsframe.students.random_features import RandomFeatures
 from tsframe.teachers import LinearTeacher, Teacher
-from tsframe.together import train_tasks
+from tsframe.together import check_device, train_tasks
 from tsframe.training.adam import Adam
 from tsframe.training.calibration import kept_speed
 from tsframe.training.devices import resolve_device
@@ -46,6 +45,7 @@ from tsframe.training.entropy_sgd import EntropySGD
 from tsframe.training.langevin import Langevin
 from tsframe.training.losses import LOSSES, Objective
 from tsframe.training.parle import Parle
+from tsframe.training.products import PRECISIONS, strictest
 from tsframe.training.ridge import Ridge
 from tsframe.training.sam import SAM
 from tsframe.training.sgd import SGD
@@ -96,8 +96,9 @@ class Trial:
     seed : int
         Of every random number, >= 0.
     precision : str or None
-        ``"float32"`` (IEEE) or ``"float64"``; None takes float64 for `Ridge`, which allows no
-        other, and else float32.
+        ``"float32"`` (IEEE), ``"float64"``, or on a GPU ``"tf32x3"``: float32 whose products are
+        three of TF32, as accurate. None takes float64 for `Ridge`, which allows no other, and else
+        float32.
 
     Raises
     ------
@@ -298,7 +299,7 @@ class Trial:
         It is measured in some seconds when a device is seen for the first time, and kept.
         """
         where = resolve_device(device)
-        one = kept_speed(where, _plain, lambda some: train(some, device, 1))
+        one = kept_speed(where, _plain, lambda some: train(some, device, 1, strictest(where)))
         return one if where.type == "cuda" else threads * one
 
     @staticmethod
@@ -317,11 +318,19 @@ class Trial:
         return working_set_of(cast(CostedTask, self))
 
     @staticmethod
+    def check_device(trials: Sequence["Trial"], device: str = "auto", mode: str = "strict") -> None:
+        """Refuse a device that cannot train these; see `train`."""
+        check_device(trials, resolve_device(device), mode)
+
+    @staticmethod
     def train_together(
-        trials: Sequence["Trial"], device: str = "auto", threads: int | None = None
+        trials: Sequence["Trial"],
+        device: str = "auto",
+        threads: int | None = None,
+        mode: str = "strict",
     ) -> xr.Dataset:
         """Train trials in one engine call; see `train`."""
-        return train(trials, device, threads)
+        return train(trials, device, threads, mode)
 
 
 def _plain(width: int, seed: int, lr: float, max_steps: int) -> Trial:
@@ -337,7 +346,9 @@ def _plain(width: int, seed: int, lr: float, max_steps: int) -> Trial:
     )
 
 
-def train(trials: Sequence[Trial], device: str = "auto", threads: int | None = None) -> xr.Dataset:
+def train(
+    trials: Sequence[Trial], device: str = "auto", threads: int | None = None, mode: str = "strict"
+) -> xr.Dataset:
     """Train any list of trials, of mixed shapes and data sets, in one engine call.
 
     Parameters
@@ -349,6 +360,10 @@ def train(trials: Sequence[Trial], device: str = "auto", threads: int | None = N
     threads : int, optional
         Stacks of students trained side by side on the CPU, each on one thread; as many as there are
         cores by default. Results do not depend on it.
+    mode : str
+        ``"strict"``: a student has the same bits alone, in any batch and in any place of it.
+        ``"fast"``: on a GPU, products by cuBLAS, where they are the same to rounding only; on the
+        CPU nothing else than strict.
 
     Returns
     -------
@@ -359,17 +374,16 @@ def train(trials: Sequence[Trial], device: str = "auto", threads: int | None = N
         ``distance_from_init``, ``diverged``; for classes ``class_perplexity`` and
         ``majority_error`` (test error of always naming the most frequent class); with
         `curve_steps`, ``train_error_curve`` and so on over dim ``step``. Students solved by `Ridge`
-        have no ``steps`` and no ``distance_from_init``,
-        but the ``rank`` they used and the ``condition`` of their system; they are solved on the
-        CPU, by LAPACK, whatever the device. Attributes tell device, precision and route of the
-        products. On the CPU a student's numbers do not depend on the other trials, to the bit.
+        have no ``steps`` and no ``distance_from_init``, but the ``rank`` they used and the
+        ``condition`` of their system; they are solved on the CPU, by LAPACK, whatever the device.
+        Attributes tell device, precision, route of the products, and the mode in effect.
 
     Raises
     ------
     TypeError
         If something in `trials` is not a Trial.
     ValueError
-        If `trials` is empty, or the device is not there.
+        If `trials` is empty, the device is not there, or it cannot do what mode or precision ask.
     """
     trials = list(trials)
     if not trials:
@@ -379,4 +393,6 @@ def train(trials: Sequence[Trial], device: str = "auto", threads: int | None = N
             raise TypeError(f"trials must be Trial objects; got {trial!r} at position {place}.")
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be at least 1; got threads={threads}.")
-    return train_tasks(trials, resolve_device(device), threads)
+    where = resolve_device(device)
+    check_device(trials, where, mode)
+    return train_tasks(trials, where, threads, mode)

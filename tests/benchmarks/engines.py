@@ -237,7 +237,7 @@ def product_rate(engine: str) -> float:
         if engine == "tsframe":
             from tsframe.training.products import product_route
 
-            with product_route(torch.device("cpu"), torch.float32):
+            with product_route(torch.device("cpu")):
                 times = [_timed(lambda: x @ x) for _ in range(9)]
         else:
             times = [_timed(lambda: x @ x) for _ in range(9)]

@@ -137,7 +137,10 @@ class Completion:
 
     @staticmethod
     def train_together(
-        trials: Sequence["Completion"], device: str = "auto", threads: int | None = None
+        trials: Sequence["Completion"],
+        device: str = "auto",
+        threads: int | None = None,
+        mode: str = "strict",
     ) -> xr.Dataset:
         """Complete the matrices of some trials.
 
@@ -149,6 +152,8 @@ class Completion:
             Not looked at: everything is done on the CPU.
         threads : int, optional
             Stacks of students side by side, each on one thread; one by default.
+        mode : str
+            Not looked at: all is strict.
 
         Returns
         -------

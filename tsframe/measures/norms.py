@@ -5,6 +5,7 @@ import torch
 
 from tsframe.students.layout import VACANT
 from tsframe.students.stack import Stack
+from tsframe.students.sums import total
 
 __all__ = ["distance", "weight_norm"]
 
@@ -27,7 +28,7 @@ def weight_norm(stack: Stack, students: int) -> np.ndarray:
     result = np.full(students, np.nan)
     views = stack.layout.by_student(stack.weights)
     for bucket, layers in zip(stack.layout.buckets, views, strict=True):
-        squares = sum(layer.double().square().sum((2, 3)) for layer in layers)
+        squares = sum(total(layer.double().square(), 2, 3) for layer in layers)
         seated = bucket.slots != VACANT
         result[bucket.slots[seated]] = torch.as_tensor(squares).sqrt().cpu().numpy()[seated]
     return result

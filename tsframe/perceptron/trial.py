@@ -107,7 +107,10 @@ class PerceptronTrial:
 
     @staticmethod
     def train_together(
-        trials: Sequence["PerceptronTrial"], device: str = "auto", threads: int | None = None
+        trials: Sequence["PerceptronTrial"],
+        device: str = "auto",
+        threads: int | None = None,
+        mode: str = "strict",
     ) -> xr.Dataset:
         """Find the students of any list of trials, on the CPU.
 
@@ -115,7 +118,7 @@ class PerceptronTrial:
         ----------
         trials : sequence of PerceptronTrial
             One student each.
-        device, threads
+        device, threads, mode
             Not used: all is bits, and none of it depends on the other trials.
 
         Returns

@@ -6,6 +6,8 @@ Source: Ioffe & Szegedy 2015 (arXiv:1502.03167), Algorithm 1, without the scale 
 import torch
 from torch import Tensor
 
+from tsframe.students.sums import average, total
+
 __all__ = ["EPSILON", "Norm", "with_biases"]
 
 EPSILON = 1e-5  # added to the variance, as in the paper's code and in torch
@@ -36,9 +38,9 @@ class Norm:
     def apply_(self) -> None:
         """Normalize z."""
         z, hat = self._z, self._hat
-        torch.sub(z, z.mean(-1, keepdim=True), out=hat)
+        torch.sub(z, average(z), out=hat)
         torch.mul(hat, hat, out=z)
-        self._root = z.mean(-1, keepdim=True).add_(EPSILON).sqrt_()
+        self._root = average(z).add_(EPSILON).sqrt_()
         hat.div_(self._root)
         torch.add(hat, self._biases, out=z)
 
@@ -49,9 +51,9 @@ class Norm:
         (d - mean(d) - hat mean(d hat)) / sqrt(var + epsilon); the gradient to b is the sum of d.
         """
         d, hat = self._z, self._hat
-        self._pulled_biases.copy_(d.sum(-1, keepdim=True))
-        along = (d * hat).mean(-1, keepdim=True)
-        d.sub_(d.mean(-1, keepdim=True)).sub_(hat.mul_(along)).div_(self._root)
+        self._pulled_biases.copy_(total(d, d.dim() - 1, keepdim=True))
+        along = average(d * hat)
+        d.sub_(average(d)).sub_(hat.mul_(along)).div_(self._root)
 
 
 def with_biases(left: Tensor, right: Tensor, pulled_biases: Tensor) -> tuple[Tensor, Tensor]:

@@ -49,10 +49,13 @@ class Products:
         whose rows belong to several students.
     behind : callable (left, right, out)
         The same for all layers behind it, of shapes (slots, ...): every matrix is a student's own.
+    fused_sums : bool
+        Whether torch may add a product of first layers to a multiple of what is there in one call.
     """
 
     first: Product = _wide
     behind: Product = _slotwise
+    fused_sums: bool = True
 
     def of_weights(self, index: int) -> Product:
         """Give the product that weight tensor `index` of a stack takes part in."""

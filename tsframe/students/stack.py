@@ -71,6 +71,11 @@ class Stack:
         weights = [w.clone() for w in self.weights]
         return Stack(self.layout, self.activation, weights, self.normalized, self.products)
 
+    def on_cpu(self) -> "Stack":
+        """Give the same students on the CPU, where torch and NumPy multiply."""
+        weights = [w.cpu() for w in self.weights]
+        return Stack(self.layout, self.activation, weights, self.normalized)
+
     def buffers(self, samples: int) -> Buffers:
         """Give the buffers for products over so many samples; they are made once."""
         if samples not in self._buffers:

@@ -17,6 +17,7 @@ from torch import Tensor
 from tsframe.streams import stream
 from tsframe.students.layout import Layout, VACANT
 from tsframe.students.products import Products
+from tsframe.students.sums import total
 
 __all__ = ["Cohort", "Normals", "Scales"]
 
@@ -119,8 +120,8 @@ class Cohort:
             For each bucket; summed in float64.
         """
         views = self.layout.by_student(tensors)
-        squares = (sum(t.double().square().sum((2, 3)) for t in layers) for layers in views)
-        return [torch.as_tensor(total).sqrt() for total in squares]
+        squares = (sum(total(t.double().square(), 2, 3) for t in layers) for layers in views)
+        return [torch.as_tensor(square).sqrt() for square in squares]
 
     def of_students(self, read: Callable[[Any], float]) -> list[Tensor]:
         """Give a number of every student, float64, laid out as `norms`; zero in vacant slots."""

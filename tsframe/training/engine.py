@@ -12,6 +12,7 @@ import torch
 
 from tsframe.students.layout import Layout, VACANT
 from tsframe.students.stack import copy_students, Stack
+from tsframe.students.sums import total
 from tsframe.training.backward import backward
 from tsframe.training.cohort import Cohort, Scales
 from tsframe.training.devices import sharing_products
@@ -79,14 +80,14 @@ def evaluate(
         float64.
     """
     seated, slots = Seated(samples, stack.layout), stack.layout.slots
-    total = samples.inputs.new_zeros(2, len(slots), dtype=torch.float64)
+    found = samples.inputs.new_zeros(2, len(slots), dtype=torch.float64)
     for rows in samples.blocks():
         inputs, targets = seated.block(rows)
         logits = stack.forward(inputs).logits
-        total[0] += objective.sample_errors(logits, targets).sum(1)
-        total[1] += objective.sample_losses(logits, targets).sum(1)
+        found[0] += total(objective.sample_errors(logits, targets), 1)
+        found[1] += total(objective.sample_losses(logits, targets), 1)
     result = np.full((2, students), np.nan)
-    result[:, slots[slots != VACANT]] = (total / samples.size).cpu().numpy()[:, slots != VACANT]
+    result[:, slots[slots != VACANT]] = (found / samples.size).cpu().numpy()[:, slots != VACANT]
     return result[0], result[1]
 
 
@@ -143,7 +144,8 @@ def train_stack(
     """
     students, minibatches = len(optimizers), optimizers[0].minibatches
     stack = initial.clone()
-    result = Stack(initial.layout, initial.activation, initial.clone().weights)
+    copied = initial.clone().weights
+    result = Stack(initial.layout, initial.activation, copied, products=initial.products)
     seated = Seated(training_set, stack.layout)
     cohort = Cohort(
         stack.layout, stack.weights, optimizers, training_set.seeds, scales, stack.products
@@ -153,7 +155,7 @@ def train_stack(
     steps, diverged = np.zeros(students, dtype=int), np.zeros(students, dtype=bool)
     active, train = np.ones(students, dtype=bool), np.empty((2, students))
     nobody = np.zeros(students, dtype=bool)
-    unit = objective.chance_loss(training_set.targets)
+    unit = np.array([objective.chance_loss(y) or np.inf for y in training_set.targets.cpu()])
     rules = [spec.stop for spec in optimizers]
     looks = Looks(rules, [spec.max_steps for spec in optimizers])
     kept = None if validation is None else Kept(result, rules)

@@ -4,6 +4,7 @@ import torch
 
 from tsframe.students.normalization import EPSILON
 from tsframe.students.stack import Stack
+from tsframe.students.sums import average, total
 from tsframe.training.minibatches import SampleSet, Seated
 
 __all__ = ["folded"]
@@ -45,8 +46,8 @@ def folded(stack: Stack, samples: SampleSet) -> Stack:
             buffers = plain.forward(seated.block(rows)[0])
             for k, mean, square in zip(chosen, means, squares, strict=True):
                 z = buffers.layers[k][layer].z.double().view(*mean.shape, block)
-                here = z.mean(-1)
-                square.add_((z - here[..., None]).square().sum(-1))
+                here = average(z)[..., 0]
+                square.add_(total((z - here[..., None]).square(), z.dim() - 1))
                 step = here - mean
                 square.add_(step * step * (before * block / rows.stop))
                 mean.add_(step * (block / rows.stop))

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tsframe.students.sums import log_total_exp, softmax_, total
+
 __all__ = ["LOSSES", "Objective"]
 
 LOSSES = ("cross_entropy", "mse")
@@ -35,7 +37,7 @@ class Objective:
         """Turn logits, in place, into the gradient of the mean loss with respect to them."""
         samples = logits.shape[-1]
         if self.loss == "cross_entropy":
-            torch.softmax(logits, 1, out=logits)
+            softmax_(logits)
             scale = 1.0 / samples
         else:
             scale = 2.0 / samples
@@ -47,8 +49,8 @@ class Objective:
         logits = logits.double()
         if self.loss == "cross_entropy":
             picked = logits.gather(1, targets[:, None])[:, 0]
-            return torch.logsumexp(logits, 1) - picked
-        return self._subtract_targets(logits.clone(), targets).square_().sum(1)
+            return log_total_exp(logits) - picked
+        return total(self._subtract_targets(logits.clone(), targets).square_(), 1)
 
     def sample_errors(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Error of every sample, shape (slots, samples), float64: 0 or 1, or the squared error.

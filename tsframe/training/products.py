@@ -1,25 +1,45 @@
-"""The route that float32 matrix products take on the CPU, and what it guarantees.
+"""The route that matrix products take, and what it guarantees.
 
-torch sends float32 products either to its BLAS (MKL on x86) or to oneDNN. oneDNN has two advantages
-here. Where MKL picks an AVX2 kernel, it is twice as fast. And each row of its products has the same
-bits whatever other rows and slots are computed beside it, so that students of one data set may
-share one wide first-layer product and still not depend on their batch mates. torch reaches it
-through the setting that allows reduced precision; processors with AMX instructions then really
-reduce it, so the route is adopted only after a test of its accuracy, for the time of one engine
-call, and the setting that was found is put back.
+On the CPU, torch sends float32 products either to its BLAS (MKL on x86) or to oneDNN. oneDNN has
+two advantages here. Where MKL picks an AVX2 kernel, it is twice as fast. And each row of its
+products has the same bits whatever other rows and slots are computed beside it, so that students of
+one data set may share one wide first-layer product and still not depend on their batch mates. torch
+reaches it through the setting that allows reduced precision; processors with AMX instructions then
+really reduce it, so the route is adopted only after a test of its accuracy, for the time of one
+engine call, and the setting that was found is put back.
+
+On CUDA, cuBLAS picks a kernel by the shape of the whole batch, so the bits of a student depend on
+how many others there are. That is the mode "fast". The mode "strict" multiplies by kernels of our
+own, in which every number is summed in one order. TF32, which keeps 11 bits of a factor, is in
+neither; "tf32x3" makes up a product of three of them, with the accuracy of float32.
 """
 
 import contextlib
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 
-__all__ = ["Route", "product_route", "slotwise_product"]
+from tsframe.students.products import Products
+from tsframe.training.kernels.trust import refusal
+
+__all__ = [
+    "MODES",
+    "PRECISIONS",
+    "Route",
+    "check_route",
+    "elementwise",
+    "product_route",
+    "slotwise_product",
+    "strictest",
+]
 
 ACCURACY = 1e-6  # relative error of a float32 product against float64; reduced precision gives 2e-3
+MODES = ("strict", "fast")
+PRECISIONS = {"float32": torch.float32, "float64": torch.float64, "tf32x3": torch.float32}
 
 
 @dataclass(frozen=True)
@@ -29,7 +49,8 @@ class Route:
     Attributes
     ----------
     name : str
-        ``"onednn"``, ``"blas"`` or ``"cuda"``; kept with the results, for it changes bits.
+        ``"onednn"``, ``"blas"``, ``"cublas"``, ``"triton"`` or ``"elementwise"``; kept with the
+        results, for it changes bits.
     rows_independent : bool
         Whether a row of a product has the same bits beside any other rows. If so, the first layer
         is one wide product per data set; if not, every student has its own.
@@ -38,12 +59,18 @@ class Route:
     min_work : int
         Fewest multiply-adds of a product of first layers: below it torch may take another route.
         (Small products behind them are not torch's; see `tsframe.students.products`.)
+    products : Products
+        Who computes them.
+    strict : bool
+        Whether no bit of a student depends on the others.
     """
 
     name: str
     rows_independent: bool
     min_slots: int = 1
     min_work: int = 0
+    products: Products = field(default_factory=Products)
+    strict: bool = True
 
 
 # Bits of these routes were compared over 12,000 random shapes each, one thread: slots of a batched
@@ -51,33 +78,94 @@ class Route:
 # product are so on oneDNN only.
 BLAS = Route("blas", rows_independent=False, min_slots=2)
 ONEDNN = Route("onednn", rows_independent=True, min_work=16**3)
-CUDA = Route("cuda", rows_independent=True)
+CUBLAS = Route("cublas", rows_independent=True, strict=False)  # for speed; no bits are promised
 
 _lock = threading.Lock()
 _calls: dict[str, int] = {}  # engine calls inside `product_route` now, by device type
 _found: dict[str, str] = {}  # the settings to restore when the last of them leaves
+_taken: dict[str, str] = {}  # what was set instead
 _accurate: bool | None = None  # the outcome of the self-test, the same throughout a process
 
 
+def check_route(device: torch.device, precision: str, mode: str = "strict") -> None:
+    """Refuse what a device cannot do, before anything is trained on it.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where the products would be computed.
+    precision : str
+        Of `PRECISIONS`.
+    mode : str
+        Of `MODES`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such mode, if the precision is of GPUs only and this is none, or if the mode
+        is strict on a GPU without kernels of our own.
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode must be {' or '.join(MODES)}; got mode={mode!r}.")
+    if device.type != "cuda":
+        if precision == "tf32x3":
+            raise ValueError(
+                "precision='tf32x3' is a way to multiply on CUDA devices; this one is "
+                f"'{device}'. Use precision='float32', which is as accurate."
+            )
+        return
+    if precision == "float64" or (precision == "float32" and mode == "fast"):
+        return
+    reason = refusal(device, _in_kernels(precision))
+    if reason:
+        plain = precision == "float32"
+        what = "mode='strict'" if plain else f"precision={precision!r}"
+        hint = "" if plain else "precision='float32' with "
+        raise ValueError(
+            f"{what} on '{device}' needs kernels of our own, which cannot be used here: {reason} "
+            f"Use {hint}mode='fast', which promises tolerances only, or device='cpu'."
+        )
+
+
+def strictest(device: torch.device) -> str:
+    """Give the strictest mode that a device can train float32 in."""
+    try:
+        check_route(device, "float32", "strict")
+    except ValueError:
+        return "fast"
+    return "strict"
+
+
 @contextlib.contextmanager
-def product_route(device: torch.device, dtype: torch.dtype) -> Iterator[Route]:
-    """Take the best exact route for products while the context lasts, then restore the setting.
+def product_route(
+    device: torch.device, precision: str = "float32", mode: str = "strict"
+) -> Iterator[Route]:
+    """Take the best route for products while the context lasts, then restore the setting.
 
     Parameters
     ----------
     device : torch.device
         Where the products are computed.
-    dtype : torch.dtype
-        float64 always goes to BLAS.
+    precision : str
+        Of `PRECISIONS`; float64 always goes to BLAS on the CPU.
+    mode : str
+        Of `MODES`; on the CPU all is strict.
 
     Yields
     ------
     Route
-        What was adopted. On CUDA, IEEE float32 is demanded (no TF32).
+        What was adopted. On CUDA, torch's own products are IEEE float32 while it lasts (no TF32).
+        What the device cannot do is refused as by `check_route`.
+
+    Raises
+    ------
+    RuntimeError
+        If somebody else changed the precision of torch's products in the meantime.
     """
+    check_route(device, precision, mode)
     kind = device.type
-    if dtype == torch.float64:
-        yield CUDA if kind == "cuda" else BLAS
+    if kind == "cpu" and precision == "float64":
+        yield BLAS
         return
     backends: Any = torch.backends  # its attributes are made at run time
     setting = backends.cuda.matmul if kind == "cuda" else backends.mkldnn.matmul
@@ -87,14 +175,64 @@ def product_route(device: torch.device, dtype: torch.dtype) -> Iterator[Route]:
             setting.fp32_precision = "ieee" if kind == "cuda" else "bf16"
             if kind == "cpu" and not onednn_is_accurate():
                 setting.fp32_precision = _found[kind]
+            _taken[kind] = setting.fp32_precision
         _calls[kind] = _calls.get(kind, 0) + 1
     try:
-        yield CUDA if kind == "cuda" else ONEDNN if _accurate else BLAS
+        yield _cuda_route(precision, mode) if kind == "cuda" else ONEDNN if _accurate else BLAS
+        if setting.fp32_precision != _taken[kind]:
+            raise RuntimeError(
+                f"torch.backends: the precision of {kind} products was set to "
+                f"{setting.fp32_precision!r} while students were trained in {_taken[kind]!r}; "
+                "their numbers would be neither. Leave it alone during an engine call."
+            )
     finally:
         with _lock:
             _calls[kind] -= 1
             if not _calls[kind]:
                 setting.fp32_precision = _found[kind]
+
+
+def _cuda_route(precision: str, mode: str) -> Route:
+    if precision == "float64" and mode == "strict":
+        products = Products(elementwise, elementwise, fused_sums=False)
+        return Route("elementwise", rows_independent=True, products=products)
+    if precision != "tf32x3" and mode == "fast":
+        return CUBLAS
+    first, behind = (
+        partial(by_kernels, precision=_in_kernels(precision), wide=wide) for wide in (True, False)
+    )
+    products = Products(first, behind, fused_sums=False)
+    return Route("triton", rows_independent=True, products=products, strict=mode == "strict")
+
+
+def _in_kernels(precision: str) -> str:
+    return "tf32x3" if precision == "tf32x3" else "ieee"
+
+
+def by_kernels(
+    left: torch.Tensor,
+    right: torch.Tensor,
+    out: torch.Tensor,
+    *,
+    precision: str = "ieee",
+    wide: bool = False,
+) -> torch.Tensor:
+    """Multiply by the kernels of our own; see `tsframe.training.kernels.products.bmm`."""
+    from tsframe.training.kernels.products import bmm  # here, for Triton may be missing
+
+    return bmm(left, right, out, precision=precision, wide=wide)
+
+
+def elementwise(left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+    """Multiply one step of the contraction after the other, in elementwise operations.
+
+    On any device every number is summed in ascending order, whatever is computed beside it. Slow;
+    for float64 on a GPU, for which there are no kernels of our own.
+    """
+    out.zero_()
+    for k in range(left.shape[2]):
+        out.addcmul_(left[:, :, k, None], right[:, k, None, :])
+    return out
 
 
 def onednn_is_accurate() -> bool:

@@ -147,7 +147,7 @@ class SGDState:
 
     def _accumulate(self, index: int, left: Tensor, right: Tensor) -> None:
         velocity, momentum = self.velocity[index], self.spec.momentum
-        if index:
+        if index or not self.cohort.products.fused_sums:
             gradient = self.cohort.gradient(index, left, right, self._room[index])
             torch.add(gradient, velocity, alpha=momentum, out=velocity)
         else:  # the first layers are most of the weights: no second pass over them

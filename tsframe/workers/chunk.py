@@ -12,7 +12,7 @@ import pickle
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -59,6 +59,8 @@ class Orders:
         Seconds between touches of a mark.
     orphans : bool
         Whether the workers are children of the process that gave the orders, and leave after it.
+    mode : str
+        What the engine promises.
     host, pid : str, int
         Where these orders were given.
     """
@@ -71,6 +73,7 @@ class Orders:
     threads: int
     beat: float
     orphans: bool = False
+    mode: str = "strict"
     host: str = field(default_factory=socket.gethostname)
     pid: int = field(default_factory=os.getpid)
 
@@ -157,7 +160,11 @@ def train_chunk(orders: Orders, task: Task) -> Came:
         return Came(task.chunk, outcome="over")
     try:
         trials = pickle.loads(task.trials) if isinstance(task.trials, bytes) else task.trials
-        return begin(orders, task, list(trials), device_for(orders.device))
+        device = device_for(orders.device)
+        check: Callable[..., None] | None = getattr(type(trials[0]), "check_device", None)
+        if check is not None:
+            check(trials, device, orders.mode)
+        return begin(orders, task, list(trials), device)
     except Exception as error:  # no module, no GPU, no space: no fault of the trials
         where = f"the worker on host {socket.gethostname()}, pid {os.getpid()}"
         reason = f"{where}, cannot go on: {type(error).__name__}: {error}"
@@ -199,7 +206,7 @@ def begin(orders: Orders, task: Task, trials: list[Any], device: str) -> Came:
             elif trials:
                 with limited(orders, task):
                     rows, engine = train_rows(
-                        store, places, trials, device, orders.threads, orders.run
+                        store, places, trials, device, orders.threads, orders.run, orders.mode
                     )
                 store.commit(task.chunk, rows, orders.run, orders.grid)
                 counts += tally(rows)
@@ -239,7 +246,13 @@ def one_by_one(
         pulse.name(task.chunk, orders.run, int(places[i]))
         with limited(orders, task):
             rows, said = train_rows(
-                store, places[i : i + 1], trials[i : i + 1], device, orders.threads, orders.run
+                store,
+                places[i : i + 1],
+                trials[i : i + 1],
+                device,
+                orders.threads,
+                orders.run,
+                orders.mode,
             )
         ready.append(rows)
         engine = engine or said

@@ -39,6 +39,7 @@ class Terms:
     grace: float | None
     fail_fast: bool
     progress: bool
+    mode: str = "strict"
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ class Job:
                         self.crew.threads,
                         BEAT,
                         orphans,
+                        terms.mode,
                     ),
                     wish=wish,
                     watchman=watchman,
