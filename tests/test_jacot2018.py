@@ -19,7 +19,8 @@ from tsframe.teachers import LinearTeacher, Teacher
 from tsframe.training.adam import Adam
 from tsframe.training.engine import train_stack
 from tsframe.training.losses import Objective
-from tsframe.training.minibatches import epoch_order, TrainingSet
+from tsframe.training.minibatches import TrainingSet
+from tsframe.training.orders import epoch_order
 from tsframe.training.sgd import SGD
 from tsframe.training.stopping import TrainLossBelow
 from tsframe.trial import train, Trial

@@ -12,7 +12,7 @@ from tests.test_trial import assert_same_bits, product_setting, trial
 from tsframe.batch import train_batch
 from tsframe.students.mlp import MLP
 from tsframe.training.devices import release_team, sharing_products
-from tsframe.training.minibatches import epoch_order
+from tsframe.training.orders import epoch_order
 from tsframe.training.sgd import SGD
 from tsframe.trial import train
 

@@ -15,7 +15,8 @@ from tsframe.training.adam import Adam
 from tsframe.training.batching import stacks_of
 from tsframe.training.engine import evaluate, train_stack
 from tsframe.training.losses import Objective
-from tsframe.training.minibatches import epoch_order, SampleSet, TrainingSet
+from tsframe.training.minibatches import SampleSet, TrainingSet
+from tsframe.training.orders import epoch_order
 from tsframe.training.products import product_route
 from tsframe.training.schedules import Constant, Cosine, StepDecay
 from tsframe.training.sgd import SGD

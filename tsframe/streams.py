@@ -27,7 +27,7 @@ def stream(seed: int, role: str, *keys: int) -> np.random.Generator:
     role : str
         What is drawn, e.g. ``"train inputs"`` or ``"initialization"``.
     *keys : int
-        Further indices >= 0 that tell streams of one role apart, e.g. the layer or the epoch.
+        Further indices >= 0 that tell streams of one role apart, e.g. the layer.
 
     Returns
     -------

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import torch
 
 import tsframe
 from tests.benchmarks.cases import DIM, MOMENTUM
 from tsframe.samples import draw_samples
-from tsframe.training.minibatches import epoch_order
+from tsframe.training.orders import order_key, orders
 
 __all__ = ["ENGINES", "product_rate", "run"]
 
@@ -70,9 +71,9 @@ def draw(t: Any) -> Data:
     s = draw_samples(t.inputs, t.teacher, t.n_train, t.n_test, 0.0, t.seed)
     steps, batch = t.training.max_steps, t.training.batch_size
     in_epoch = t.n_train // batch
-    epochs = range(-(-steps // in_epoch))
-    order = [epoch_order(t.seed, t.n_train, e)[: in_epoch * batch] for e in epochs]
-    minibatches = np.concatenate(order).reshape(-1, batch)[:steps].astype(np.int32)
+    epochs = torch.arange(-(-steps // in_epoch))
+    order = orders(torch.full_like(epochs, order_key(t.seed)), epochs, t.n_train)
+    minibatches = order[:, : in_epoch * batch].reshape(-1, batch)[:steps].int().numpy()
     return (
         s.x_train.astype(np.float32),
         s.y_train.astype(np.int32),

@@ -1,8 +1,8 @@
 """Training data on the device and the order in which students see it.
 
-The order hangs on the seed, the epoch and n_train only. Students of one data set therefore see the
-same minibatches, which lets their first layers be one product, and makes them a paired comparison;
-students of different seeds do not.
+The order hangs on the seed, the epoch and n_train only; see `tsframe.training.orders`. Students of
+one data set therefore see the same minibatches, which lets their first layers be one product, and
+makes them a paired comparison; students of different seeds do not.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,20 +16,13 @@ from torch import Tensor
 
 from tsframe.streams import stream
 from tsframe.students.layout import Layout
+from tsframe.training.orders import order_key, orders, orders_worth_a_call
 
-__all__ = ["SampleSet", "Seated", "TrainingSet", "epoch_order"]
+__all__ = ["SampleSet", "Seated", "TrainingSet"]
 
 Vary = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 ROWS_AT_ONCE = 128  # samples of one forward pass when a whole set is evaluated; fits the cache
-
-
-def epoch_order(seed: int, n_train: int, epoch: int, *own: int) -> np.ndarray:
-    """Order in which an epoch visits the training rows, shape (n_train,).
-
-    With a further key it is the order of those who have that key alone.
-    """
-    return stream(seed, "minibatches", epoch, *own).permutation(n_train)
 
 
 @dataclass
@@ -81,6 +74,7 @@ class Seated:
         self.samples = samples
         self.data = layout.data
         self.sets: list[int] = np.unique(layout.data).tolist()
+        self.sets_on_device = torch.as_tensor(self.sets, device=device)
         self._data = torch.as_tensor(layout.data, device=device)
         self._in_order = layout.data.tolist() == list(range(len(samples.inputs)))
         self._groups = torch.as_tensor(layout.slot_groups, device=device)
@@ -130,7 +124,7 @@ class TrainingSet(SampleSet):
     batch_size : int
         Samples of a minibatch.
     own : sequence of int or None, optional
-        For every data set the key of an order of its own, see `epoch_order`.
+        For every data set the key of an order of its own, see `orders.epoch_order`.
     varied : sequence of callable (rows, generator) or None, optional
         For every data set what its augmentation makes of the inputs of a minibatch, shape (samples,
         dim), without the ones.
@@ -152,8 +146,8 @@ class TrainingSet(SampleSet):
         self.seeds, self.batch_size = seeds, batch_size
         self.steps_an_epoch = self.size // batch_size
         self._own = [() if key is None else (key,) for key in own] or [()] * len(seeds)
-        self._orders = torch.empty(len(seeds), self.size, dtype=torch.int64, device=inputs.device)
-        self._epochs = [-1] * len(seeds)  # of which the orders are
+        self._ahead = max(1, orders_worth_a_call(self.size) // len(seeds))  # epochs of a span
+        self._spans = [-1] * len(seeds)  # of which the orders are
 
     def batch(self, seated: Seated, step: int) -> tuple[Tensor, Tensor]:
         """Give the inputs and targets of a step, as `Seated.block` does.
@@ -180,10 +174,30 @@ class TrainingSet(SampleSet):
         if self.batch_size == self.size:
             return seated.whole
         epoch, place = divmod(step, self.steps_an_epoch)
-        for k in seated.sets:
-            if self._epochs[k] != epoch:
-                order = epoch_order(self.seeds[k], self.size, epoch, *self._own[k])
-                self._orders[k] = torch.as_tensor(order)
-                self._epochs[k] = epoch
+        span, turn = divmod(epoch, self._ahead)
+        if any(self._spans[k] != span for k in seated.sets):
+            self._order(seated, span)
         start = place * self.batch_size
-        return seated.gather(self._orders[:, start : start + self.batch_size])
+        return seated.gather(self._orders[:, turn, start : start + self.batch_size])
+
+    def _order(self, seated: Seated, span: int) -> None:
+        """Lay out the epochs of a span for all data sets that have a seat."""
+        sets, ahead = seated.sets_on_device, self._ahead
+        epochs = torch.arange(span * ahead, (span + 1) * ahead, device=sets.device)
+        keys = self._keys[sets].repeat_interleave(ahead)
+        laid = orders(keys, epochs.repeat(len(sets)), self.size)
+        self._orders[sets] = laid.view(len(sets), ahead, self.size)
+        for k in seated.sets:
+            self._spans[k] = span
+
+    @cached_property
+    def _keys(self) -> Tensor:
+        pairs = zip(self.seeds, self._own, strict=True)
+        return torch.tensor(
+            [order_key(seed, *own) for seed, own in pairs], device=self.inputs.device
+        )
+
+    @cached_property
+    def _orders(self) -> Tensor:
+        shape = len(self.seeds), self._ahead, self.size
+        return self._keys.new_empty(shape)
