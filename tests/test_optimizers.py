@@ -14,6 +14,7 @@ from tsframe.training.langevin import Langevin
 from tsframe.training.optimizer import Optimizer
 from tsframe.training.parle import Parle
 from tsframe.training.sam import SAM
+from tsframe.training.schedules import Cosine, StepDecay
 from tsframe.training.sgd import SGD
 
 CURVATURES = np.array([0.05, 0.5, 2.0])
@@ -38,6 +39,52 @@ def within(measured: np.ndarray, expected: np.ndarray | float, errors: float = 5
     """Whether means over the first axis lie within some standard errors of what is expected."""
     error = measured.std(0, ddof=1) / np.sqrt(len(measured))
     return np.asarray(np.abs(measured.mean(0) - expected) < errors * error)
+
+
+def test_each_point_has_the_momentum_and_the_schedule_of_its_own_spec() -> None:
+    specs = [
+        SGD(0.3, momentum=0.9, max_steps=30, schedule=Cosine()),
+        SGD(0.2, momentum=0.5, max_steps=15, schedule=Cosine(0.2)),
+        SGD(0.5, weight_decay=0.1, schedule=StepDecay(4, 0.5)),
+        SGD(0.4, momentum=0.3),
+    ]
+    x, velocity = STARTS.copy(), np.zeros_like(STARTS)
+    for step, found in enumerate(islice(descend(specs, STARTS, quadratic), 12)):
+        for k, spec in enumerate(specs):
+            pull = HESSIAN @ x[k] + spec.weight_decay * x[k]
+            velocity[k] = spec.momentum * velocity[k] + pull
+            x[k] -= spec.lr * spec.schedule(step, spec.max_steps) * velocity[k]
+        np.testing.assert_allclose(found, x, rtol=1e-12)
+
+
+def test_each_point_has_the_moments_and_the_schedule_of_its_own_spec() -> None:
+    specs = [
+        Adam(0.1),
+        Adam(0.2, beta1=0.0, beta2=0.9, max_steps=20, schedule=Cosine()),
+        Adam(0.3, beta1=0.5, epsilon=0.1, weight_decay=0.2),
+        Adam(0.1, beta2=0.0, schedule=StepDecay(3)),
+    ]
+    x, first, second = STARTS.copy(), np.zeros_like(STARTS), np.zeros_like(STARTS)
+    for step, found in enumerate(islice(descend(specs, STARTS, quadratic), 12)):
+        for k, spec in enumerate(specs):  # Kingma & Ba 2015, Algorithm 1
+            pull = HESSIAN @ x[k] + spec.weight_decay * x[k]
+            first[k] = spec.beta1 * first[k] + (1 - spec.beta1) * pull
+            second[k] = spec.beta2 * second[k] + (1 - spec.beta2) * pull**2
+            mean = first[k] / (1 - spec.beta1 ** (step + 1))
+            square = second[k] / (1 - spec.beta2 ** (step + 1))
+            rate = spec.lr * spec.schedule(step, spec.max_steps)
+            x[k] -= rate * mean / (np.sqrt(square) + spec.epsilon)
+        np.testing.assert_allclose(found, x, rtol=1e-11)
+
+
+def test_langevin_cools_with_its_schedule() -> None:
+    # A step without gradient is a normal of variance 2 lr factor temperature.
+    lr, temperature, chains = 0.4, 0.3, 4000
+    specs = [Langevin(lr, temperature, max_steps=9, schedule=StepDecay(1, 0.25))] * chains
+    walk = descend(specs, np.zeros((chains, 1)), lambda x, _: 0.0 * x)
+    first, second = islice(walk, 2)
+    assert within(first**2, 2 * lr * temperature)
+    assert within((second - first) ** 2, 2 * lr * 0.25 * temperature)
 
 
 def test_sgd_on_a_quadratic_has_its_stationary_variance() -> None:
@@ -121,7 +168,8 @@ def test_one_inner_step_is_the_definition() -> None:
 def test_the_scope_grows_step_by_step() -> None:
     plain = EntropySGD(SGD(0.5), 0.3, 0.1, 3, temperature=0.0)
     grown = EntropySGD(SGD(0.5), 0.3, 0.1, 3, temperature=0.0, growth=0.5)
-    first, second = islice(descend([grown], STARTS[:1], quadratic), 2)
+    both = islice(descend([grown, plain], STARTS[[0, 0]], quadratic), 2)  # each grows by itself
+    first, second = (points[:1] for points in both)
     tight = EntropySGD(SGD(0.5), 0.45, 0.1, 3, temperature=0.0)
     assert np.array_equal(first, next(descend([plain], STARTS[:1], quadratic)))
     np.testing.assert_allclose(second, next(descend([tight], first, quadratic)), rtol=1e-12)
@@ -163,6 +211,22 @@ def test_replicas_are_drawn_to_their_mean() -> None:
                 mean = 0.25 * mean + 0.75 * near
                 seen += 1
             x[a] -= lr * (scope * (x[a] - mean) + coupling * (x[a] - center))
+        np.testing.assert_allclose(next(steps)[0, 0], x.mean(), rtol=1e-12)
+
+
+def test_the_tie_to_the_mean_grows_with_the_scope() -> None:
+    places = np.random.default_rng(3).standard_normal(1000)
+    lr, scope, coupling, inner, growth = 0.8, 0.5, 0.25, 0.2, 0.3
+    base = EntropySGD(SGD(lr), scope, inner, 1, temperature=0.0, growth=growth)
+    # Of a loss that is no quadratic: there the tie does not enter the mean.
+    steps = descend([Parle(base, 2, coupling)], np.ones((1, 1)), lambda x, k: x**3 - places[k])
+    x, seen = np.ones(2), 0
+    for step in range(4):
+        center, grown = x.mean(), (1.0 + growth) ** step
+        for a in range(2):
+            mean = x[a] - 0.75 * inner * (x[a] ** 3 - places[seen])
+            x[a] -= lr * grown * (scope * (x[a] - mean) + coupling * (x[a] - center))
+            seen += 1
         np.testing.assert_allclose(next(steps)[0, 0], x.mean(), rtol=1e-12)
 
 

@@ -277,6 +277,28 @@ def test_the_route_of_products_is_restored_and_precise():
     assert matmul.fp32_precision == found
 
 
+@pytest.mark.parametrize("off", [0.0, 1e-7])
+def test_sums_are_fused_only_where_that_changes_no_bit(off, monkeypatch):
+    def sums(*arguments, **options):
+        return (1.0 + off) * torch.addcmul(*arguments, **options)
+
+    monkeypatch.setattr("tsframe.training.products._fuses", None)
+    monkeypatch.setattr("tsframe.training.products.torch", StandIn(torch, addcmul=sums))
+    with product_route(torch.device("cpu")) as route:
+        assert route.products.fused_sums == (route.name == "onednn" and off == 0.0)
+
+
+class StandIn:
+    """A module in which some names mean something else."""
+
+    def __init__(self, module, **changes):
+        self._module = module
+        vars(self).update(changes)
+
+    def __getattr__(self, name):
+        return getattr(self._module, name)
+
+
 def test_stacks_hold_students_that_step_together_and_fit():
     keys = ["a", "a", "b", "a", "a", "b", "a", "a"]
     data = [0, 1, 0, 0, 1, 1, 2, 2]

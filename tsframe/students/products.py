@@ -50,12 +50,14 @@ class Products:
     behind : callable (left, right, out)
         The same for all layers behind it, of shapes (slots, ...): every matrix is a student's own.
     fused_sums : bool
-        Whether torch may add a product of first layers to a multiple of what is there in one call.
+        Whether torch adds a product of first layers to a multiple of what is there in one call: if
+        that has the bits of two calls, or bits do not matter. So momentum that all students of a
+        stack share rides in the product.
     """
 
     first: Product = _wide
     behind: Product = _slotwise
-    fused_sums: bool = True
+    fused_sums: bool = False
 
     def of_weights(self, index: int) -> Product:
         """Give the product that weight tensor `index` of a stack takes part in."""

@@ -1,12 +1,14 @@
 """Adam, for a stack of students."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from tsframe.training.cohort import Cohort
+from tsframe.training.following import Following, schedule_factors
 from tsframe.training.optimizer import Pull
 from tsframe.training.schedules import Constant, Schedule
 from tsframe.training.sgd import check_training
@@ -68,35 +70,44 @@ class Adam:
 
     @property
     def form(self) -> "Adam":
-        """What must be equal to step together: all but rate, decay, budget and stopping rule."""
-        return replace(
-            self,
-            lr=1.0,
-            weight_decay=0.0,
-            max_steps=self.schedule.budget(self.max_steps),
-            stop=common_part(self.stop),
+        """What must be equal to step together: batch size, kind of decay, validation rows."""
+        return Adam(
+            batch_size=self.batch_size, decoupled=self.decoupled, stop=common_part(self.stop)
         )
 
     def start(self, cohort: Cohort) -> "AdamState":
         """Begin an optimization of the weights of a cohort."""
-        first, second = ([torch.zeros_like(w) for w in cohort.weights] for _ in range(2))
-        return AdamState(cohort, 0, first, second)
+        return AdamState(cohort, *([torch.zeros_like(w) for w in cohort.weights] for _ in range(2)))
 
 
 class AdamState:
-    """A running optimization; `memory` lists what it keeps, each item laid out like the weights."""
+    """A running optimization; `memory` lists what it keeps, each item laid out like the weights.
 
-    def __init__(
-        self, cohort: Cohort, count: int, first: list[Tensor], second: list[Tensor]
-    ) -> None:
-        self.spec: Adam = cohort.spec
-        self.cohort, self.weights, self.count = cohort, cohort.weights, count
+    With c = 1 - beta1^t and d = 1 - beta2^t the step lr (first / c) / (sqrt(second / d) + epsilon)
+    is computed as (lr sqrt(d) / c) first / (sqrt(second) + epsilon sqrt(d)): what depends on t then
+    is two numbers a student.
+    """
+
+    def __init__(self, cohort: Cohort, first: list[Tensor], second: list[Tensor]) -> None:
+        self.cohort, self.weights = cohort, cohort.weights
         self.first, self.second = first, second
-        decoupled = self.spec.decoupled
-        self.rates = cohort.lay(lambda spec: spec.lr)
-        self.decays = cohort.lay_some(
-            lambda spec: spec.lr * spec.weight_decay if decoupled else spec.weight_decay
+        self._decoupled: bool = cohort.spec.decoupled
+        self._factors = schedule_factors(cohort)
+        self._firsts = Following(
+            cohort, lambda spec, step: 1.0 - spec.beta1 ** (step + 1), lambda spec: spec.beta1
         )
+        self._seconds = Following(
+            cohort, lambda spec, step: 1.0 - spec.beta2 ** (step + 1), lambda spec: spec.beta2
+        )
+        self._lr = cohort.numbers(lambda spec: spec.lr)
+        self._epsilon = cohort.numbers(lambda spec: spec.epsilon)
+        self._decay = cohort.numbers(lambda spec: spec.weight_decay)
+        self.shares = [
+            cohort.lay(lambda spec: 1.0 - spec.beta1),
+            cohort.lay(lambda spec: 1.0 - spec.beta2),
+        ]
+        self.rates, self.epsilons = cohort.lay_numbers(self._lr), cohort.lay_numbers(self._epsilon)
+        self.decays = cohort.lay_some(lambda spec: spec.weight_decay)
 
     @property
     def memory(self) -> list[list[Tensor]]:
@@ -105,12 +116,21 @@ class AdamState:
 
     def moved(self, cohort: Cohort, memory: list[list[Tensor]]) -> "AdamState":
         """Go on with the students in other slots."""
-        return AdamState(cohort, self.count, *memory)
+        return AdamState(cohort, *memory)
+
+    def prepare(self, done: np.ndarray) -> None:
+        """Lay out the rates of students that have done so many steps each."""
+        for following in (self._factors, self._firsts, self._seconds):
+            following.follow(done)
+        rates, root = self._lr * self._factors.values, np.sqrt(self._seconds.values)
+        self.cohort.lay_numbers(rates * root / self._firsts.values, self.rates)
+        self.cohort.lay_numbers(self._epsilon * root, self.epsilons, vacant=1.0)
+        if self.decays is not None and self._decoupled:
+            self.cohort.lay_numbers(rates * self._decay, self.decays)
 
     def step(self, pull: Pull) -> None:
         """Take one step."""
         pull(self.absorb)
-        self.count += 1
 
     def absorb(self, index: int, left: Tensor, right: Tensor) -> None:
         """Update weight tensor `index`, whose gradient is left @ right."""
@@ -118,17 +138,13 @@ class AdamState:
 
     def take(self, index: int, gradient: Tensor) -> None:
         """Update weight tensor `index`, whose gradient is given; it is overwritten."""
-        spec, weights, rates = self.spec, self.weights[index], self.rates[index]
-        first, second = self.first[index], self.second[index]
-        factor = spec.schedule(self.count, spec.max_steps)
-        if self.decays is not None and spec.decoupled:
-            weights.addcmul_(weights, self.decays[index], value=-factor)
-        elif self.decays is not None:
-            gradient.addcmul_(weights, self.decays[index])
-        first.mul_(spec.beta1).add_(gradient, alpha=1.0 - spec.beta1)
-        second.mul_(spec.beta2).addcmul_(gradient, gradient, value=1.0 - spec.beta2)
-        count = self.count + 1
-        root = torch.sqrt(second, out=gradient)
-        root.mul_((1.0 - spec.beta2**count) ** -0.5).add_(spec.epsilon)
+        weights, first, second = self.weights[index], self.first[index], self.second[index]
+        if self.decays is not None:
+            decayed = weights if self._decoupled else gradient
+            sign = -1.0 if self._decoupled else 1.0
+            decayed.addcmul_(weights, self.decays[index], value=sign)
+        first.lerp_(gradient, self.shares[0][index])
+        second.lerp_(gradient.square_(), self.shares[1][index])
+        root = torch.sqrt(second, out=gradient).add_(self.epsilons[index])
         step = torch.div(first, root, out=root)
-        weights.addcmul_(step, rates, value=-factor / (1.0 - spec.beta1**count))
+        weights.addcmul_(step, self.rates[index], value=-1.0)

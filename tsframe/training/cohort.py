@@ -65,45 +65,52 @@ class Cohort:
             out = torch.empty_like(self.weights[index])
         return self.products.of_weights(index)(left, right, out)
 
+    def numbers(self, read: Callable[[Any], float]) -> np.ndarray:
+        """Give a number of every student, float64, shape (students,)."""
+        return np.array([read(spec) for spec in self.specs], dtype=float)
+
     def lay(self, read: Callable[[Any], float]) -> list[Tensor]:
+        """Lay out a number of every student, as `lay_numbers` does."""
+        return self.lay_numbers(self.numbers(read))
+
+    def lay_numbers(
+        self, values: np.ndarray, out: list[Tensor] | None = None, vacant: float = 0.0
+    ) -> list[Tensor]:
         """Lay out a number of every student so that it broadcasts to the weights.
 
         Parameters
         ----------
-        read : callable (spec)
-            Reads the number.
+        values : ndarray, shape (students,)
+            The numbers.
+        out : list of Tensor, optional
+            Laid out before: they are changed in place.
+        vacant : float
+            What vacant slots get.
 
         Returns
         -------
         list of Tensor, shapes (slots, rows, 1)
-            Zero in vacant slots.
         """
-        values = np.array([read(spec) for spec in self.specs], dtype=float)
-        laid = [w.new_zeros(*w.shape[:2], 1) for w in self.weights]
-        for bucket, layers in zip(self.layout.buckets, self.layout.by_student(laid), strict=True):
-            here = torch.as_tensor(np.where(bucket.slots == VACANT, 0.0, values[bucket.slots]))
-            for layer in layers:
-                layer.copy_(here[:, :, None, None])
+        numbers = torch.as_tensor(np.append(values, vacant)).to(self.weights[0])
+        laid = out or [w.new_empty(*w.shape[:2], 1) for w in self.weights]
+        for students, one in zip(self._students, laid, strict=True):
+            torch.index_select(numbers, 0, students, out=one.view(-1))
         return laid
 
-    def rates(self) -> list[Tensor]:
-        """Lay out the learning rates, with the factors of layers where there are any.
+    def lay_rates(self, values: np.ndarray, out: list[Tensor] | None = None) -> list[Tensor]:
+        """Lay out learning rates, with the factors of layers where there are any.
 
         Returns
         -------
         list of Tensor
-            As `lay` gives them, or of the shapes of the weights.
+            As `lay_numbers` gives them, or of the shapes of the weights.
         """
-        laid = self.lay(lambda spec: spec.lr)
-        if self.scales is None:
-            return laid
-        rates = [rate.expand_as(w).clone() for rate, w in zip(laid, self.weights, strict=True)]
-        for bucket, layers in zip(self.layout.buckets, self.layout.by_student(rates), strict=True):
-            for (group, place), student in np.ndenumerate(bucket.slots):
-                factors = self.scales[student] if student != VACANT else [(0.0, 0.0)] * len(layers)
-                for layer, (weights, biases) in zip(layers, factors, strict=True):
-                    layer[group, place, :, :-1] *= weights
-                    layer[group, place, :, -1] *= biases
+        if self._factors is None:
+            return self.lay_numbers(values, out)
+        rates = out or [torch.empty_like(w) for w in self.weights]
+        laid = self.lay_numbers(values)
+        for rate, one, factors in zip(rates, laid, self._factors, strict=True):
+            torch.mul(factors, one, out=rate)
         return rates
 
     def lay_some(self, read: Callable[[Any], float]) -> list[Tensor] | None:
@@ -125,7 +132,7 @@ class Cohort:
 
     def of_students(self, read: Callable[[Any], float]) -> list[Tensor]:
         """Give a number of every student, float64, laid out as `norms`; zero in vacant slots."""
-        values = np.array([read(spec) for spec in self.specs], dtype=float)
+        values = self.numbers(read)
         device = self.weights[0].device
         return [
             torch.as_tensor(np.where(b.slots == VACANT, 0.0, values[b.slots]), device=device)
@@ -146,6 +153,30 @@ class Cohort:
     def of_base(self) -> "Cohort":
         """The same students as the optimizer sees them that theirs is built on."""
         return replace(self, specs=[spec.base for spec in self.specs])
+
+    @cached_property
+    def _students(self) -> list[Tensor]:
+        """The student of every row of every weight tensor; where vacant, one behind the last."""
+        laid = [torch.empty(*w.shape[:2], 1, dtype=torch.int64) for w in self.weights]
+        for bucket, layers in zip(self.layout.buckets, self.layout.by_student(laid), strict=True):
+            here = np.where(bucket.slots == VACANT, len(self.specs), bucket.slots)
+            for layer in layers:
+                layer.copy_(torch.as_tensor(here)[:, :, None, None])
+        return [one.flatten().to(self.weights[0].device) for one in laid]
+
+    @cached_property
+    def _factors(self) -> list[Tensor] | None:
+        """The factors on learning rates, in the shapes of the weights."""
+        if self.scales is None:
+            return None
+        laid = [torch.zeros_like(w) for w in self.weights]
+        for bucket, layers in zip(self.layout.buckets, self.layout.by_student(laid), strict=True):
+            for (group, place), student in np.ndenumerate(bucket.slots):
+                factors = self.scales[student] if student != VACANT else ()
+                for layer, (weights, biases) in zip(layers, factors, strict=student != VACANT):
+                    layer[group, place, :, :-1] = weights
+                    layer[group, place, :, -1] = biases
+        return laid
 
     @cached_property
     def seats(self) -> list[list[tuple[int, int, int, int]]]:

@@ -67,13 +67,15 @@ def descend(
     seeds = range(count) if seeds is None else seeds
     state = optimizers[0].start(Cohort(layout, weights, optimizers, seeds))
     unit = torch.eye(dim, dtype=torch.float64).expand(count, dim, dim)
-    seen = 0
+    done, seen = np.zeros(count, dtype=int), 0
 
     def pull(absorb: Absorb, minibatch: int = 0) -> None:
         found = gradient(weights[0][:, 0].numpy().copy(), seen + minibatch)
         absorb(0, torch.as_tensor(found, dtype=torch.float64)[:, None], unit)
 
     while True:
+        state.prepare(done)
         state.step(pull)
+        done += 1
         seen += optimizers[0].minibatches
         yield weights[0][:, 0].numpy().copy()

@@ -174,6 +174,7 @@ def train_stack(
         with sharing_products(threads if large else 1):
             backward(stack, buffers, inputs, absorb, masks)
 
+    done = np.zeros(students, dtype=int)
     for step in range(looks.last + 1):
         wanted = step in snapshot_steps
         due = active & looks.due(step) if looks.any_due(step) else nobody
@@ -205,7 +206,9 @@ def train_stack(
                 seated, seen = Seated(training_set, layout), stack  # nothing holds the old stack
         if interrupted():
             raise InterruptedError(f"training was interrupted after {step} steps")
+        state.prepare(done)
         state.step(pull)
+        done += 1
     yield Snapshot(step, result, steps, diverged, *train)
 
 

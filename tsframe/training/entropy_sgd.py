@@ -5,13 +5,15 @@ Source: Chaudhari, Choromanska, Soatto, LeCun, Baldassi, Borgs, Chayes, Sagun & 
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from tsframe.checks import real_number, whole_number
 from tsframe.training.cohort import Cohort, Normals
+from tsframe.training.following import Following
 from tsframe.training.optimizer import Composite, Pull
 from tsframe.training.sgd import SGD, SGDState
 
@@ -99,8 +101,8 @@ class EntropySGD(Composite):
 
     @property
     def form(self) -> "EntropySGD":
-        """What must be equal to step together: base, inner steps, averaging and growth."""
-        return replace(self, base=self.base.form, scope=1.0, inner_lr=1.0, temperature=0.0)
+        """What must be equal to step together: the form of the base, and the inner steps."""
+        return EntropySGD(self.base.form, inner_steps=self.inner_steps)
 
     def start(self, cohort: Cohort) -> "EntropySGDState":
         """Begin an optimization of the weights of a cohort."""
@@ -112,17 +114,23 @@ class EntropySGDState:
     """A running optimization."""
 
     def __init__(self, cohort: Cohort, base: SGDState, normals: Normals) -> None:
-        self.spec: EntropySGD = cohort.spec
+        self.inner_steps: int = cohort.spec.inner_steps
         self.cohort, self.base, self.normals = cohort, base, normals
         self._start, self._mean, self._room = (
             [torch.zeros_like(w) for w in cohort.weights] for _ in range(3)
         )
-        self._scopes = cohort.lay(lambda spec: spec.scope)
+        self.growth = Following(
+            cohort,
+            lambda spec, step: float((1.0 + spec.growth) ** step),
+            lambda spec: spec.growth or None,
+        )
+        self._scope = cohort.numbers(lambda spec: spec.scope)
+        self._scopes = cohort.lay_numbers(self._scope)
+        self._averaging = cohort.lay(lambda spec: spec.averaging)
         self._rates = cohort.lay(lambda spec: spec.inner_lr)
         self._kicks = cohort.lay_some(
             lambda spec: math.sqrt(2.0 * spec.inner_lr * spec.temperature)
         )
-        self._grown = 1.0
 
     @property
     def memory(self) -> list[list[Tensor]]:
@@ -132,6 +140,12 @@ class EntropySGDState:
     def moved(self, cohort: Cohort, memory: list[list[Tensor]]) -> "EntropySGDState":
         """Go on with the students in other slots."""
         return EntropySGDState(cohort, self.base.moved(cohort.of_base, memory), self.normals)
+
+    def prepare(self, done: np.ndarray) -> None:
+        """Lay out what changes from step to step for students that have done so many."""
+        self.base.prepare(done)
+        if self.growth.follow(done):
+            self.cohort.lay_numbers(self._scope * self.growth.values, self._scopes)
 
     def step(self, pull: Pull) -> None:
         """Take one step."""
@@ -147,33 +161,31 @@ class EntropySGDState:
         """Take one step, which begins with minibatch `first`.
 
         With a `center`, laid out like the weights, the outer gradient has also coupling (x -
-        center), with couplings laid out as `Cohort.lay` gives them.
+        center), with couplings laid out as `Cohort.lay_numbers` gives them.
         """
-        spec, weights = self.spec, self.cohort.weights
-        self._grown = (1.0 + spec.growth) ** self.base.count
+        weights = self.cohort.weights
         for x, mean, start in zip(weights, self._mean, self._start, strict=True):
             start.copy_(x)
             mean.copy_(x)
-        for inner in range(spec.inner_steps):
+        for inner in range(self.inner_steps):
             pull(self._wander, first + inner)
             if self._kicks is not None:
                 self.normals.fill_(self.cohort, self._room)
                 for x, normal, kick in zip(weights, self._room, self._kicks, strict=True):
                     x.addcmul_(normal, kick)
-            for x, mean in zip(weights, self._mean, strict=True):
-                mean.mul_(1.0 - spec.averaging).add_(x, alpha=spec.averaging)
+            for x, mean, share in zip(weights, self._mean, self._averaging, strict=True):
+                mean.lerp_(x, share)
         for index, (x, start) in enumerate(zip(weights, self._start, strict=True)):
             gradient = torch.sub(start, self._mean[index], out=self._room[index])
-            gradient.mul_(self._scopes[index]).mul_(self._grown)
+            gradient.mul_(self._scopes[index])
             if center is not None and couplings is not None:
-                gradient.addcmul_(start - center[index], couplings[index], value=self._grown)
+                gradient.addcmul_(start - center[index], couplings[index])
             x.copy_(start)
             self.base.take(index, gradient)
-        self.base.count += 1
 
     def _wander(self, index: int, left: Tensor, right: Tensor) -> None:
         """Take one step of the chain; the spring pulls back to where it started."""
         x, gradient = self.cohort.weights[index], self.cohort.gradient(index, left, right)
         away = torch.sub(x, self._start[index], out=self._room[index])
-        gradient.addcmul_(away, self._scopes[index], value=self._grown)
+        gradient.addcmul_(away, self._scopes[index])
         x.addcmul_(gradient, self._rates[index], value=-1.0)

@@ -3,15 +3,16 @@
 Source: Welling & Teh 2011, Eq. 4, with a temperature.
 """
 
-import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from tsframe.checks import real_number
 from tsframe.training.cohort import Cohort, Normals
+from tsframe.training.following import schedule_factors
 from tsframe.training.optimizer import Pull
 from tsframe.training.schedules import Constant, Schedule
 from tsframe.training.sgd import check_training
@@ -69,19 +70,14 @@ class Langevin:
 
     @property
     def form(self) -> "Langevin":
-        """What must be equal to step together: batch size and schedule."""
-        return replace(
-            self,
-            lr=1.0,
-            temperature=0.0,
-            weight_decay=0.0,
-            max_steps=self.schedule.budget(self.max_steps),
-            stop=common_part(self.stop),
+        """What must be equal to step together: batch size and validation rows."""
+        return Langevin(
+            lr=1.0, temperature=0.0, batch_size=self.batch_size, stop=common_part(self.stop)
         )
 
     def start(self, cohort: Cohort) -> "LangevinState":
         """Begin an optimization of the weights of a cohort."""
-        return LangevinState(cohort, 0, Normals("langevin"))
+        return LangevinState(cohort, Normals("langevin"))
 
 
 class LangevinState:
@@ -89,32 +85,37 @@ class LangevinState:
 
     memory: ClassVar[list[list[Tensor]]] = []
 
-    def __init__(self, cohort: Cohort, count: int, normals: Normals) -> None:
-        self.cohort, self.count, self.normals = cohort, count, normals
+    def __init__(self, cohort: Cohort, normals: Normals) -> None:
+        self.cohort, self.normals = cohort, normals
         self._room = [torch.zeros_like(w) for w in cohort.weights]
-        self._rates = cohort.lay(lambda spec: spec.lr)
+        self._factors = schedule_factors(cohort)
+        self._lr = cohort.numbers(lambda spec: spec.lr)
+        self._temperature = cohort.numbers(lambda spec: spec.temperature)
+        self._rates = cohort.lay_numbers(self._lr)
         self._decays = cohort.lay_some(lambda spec: spec.weight_decay)
-        self._kicks = cohort.lay(lambda spec: math.sqrt(2.0 * spec.lr * spec.temperature))
-        self._factor = 1.0
+        self._kicks = cohort.lay_numbers(np.sqrt(2.0 * self._lr * self._temperature))
 
     def moved(self, cohort: Cohort, memory: list[list[Tensor]]) -> "LangevinState":
         """Go on with the students in other slots."""
-        return LangevinState(cohort, self.count, self.normals)
+        return LangevinState(cohort, self.normals)
+
+    def prepare(self, done: np.ndarray) -> None:
+        """Lay out the rates of students that have done so many steps each."""
+        if self._factors.follow(done):
+            rates = self._lr * self._factors.values
+            self.cohort.lay_numbers(rates, self._rates)
+            self.cohort.lay_numbers(np.sqrt(2.0 * rates * self._temperature), self._kicks)
 
     def step(self, pull: Pull) -> None:
         """Take one step."""
-        spec: Langevin = self.cohort.spec
-        self._factor = spec.schedule(self.count, spec.max_steps)
         pull(self._absorb)
         self.normals.fill_(self.cohort, self._room)
-        kick = math.sqrt(self._factor)
-        for weights, normal, size in zip(self.cohort.weights, self._room, self._kicks, strict=True):
-            weights.addcmul_(normal, size, value=kick)
-        self.count += 1
+        for weights, normal, kick in zip(self.cohort.weights, self._room, self._kicks, strict=True):
+            weights.addcmul_(normal, kick)
 
     def _absorb(self, index: int, left: Tensor, right: Tensor) -> None:
         weights = self.cohort.weights[index]
         gradient = self.cohort.gradient(index, left, right, self._room[index])
         if self._decays is not None:
             gradient.addcmul_(weights, self._decays[index])
-        weights.addcmul_(gradient, self._rates[index], value=-self._factor)
+        weights.addcmul_(gradient, self._rates[index], value=-1.0)

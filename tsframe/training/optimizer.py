@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import numpy as np
 from torch import Tensor
 
 from tsframe.training.cohort import Cohort
@@ -39,8 +40,17 @@ class Optimization(Protocol):
     def moved(self, cohort: Cohort, memory: list[list[Tensor]]) -> "Optimization":
         """Go on with the students in other slots."""
 
+    def prepare(self, done: np.ndarray) -> None:
+        """Lay out, in place, what changes from step to step: all that `step` reads then lies ready.
+
+        Parameters
+        ----------
+        done : ndarray of int, shape (students,)
+            Steps that each student has done since its own start.
+        """
+
     def step(self, pull: Pull) -> None:
-        """Take one step."""
+        """Take one step, for which all is prepared."""
 
 
 class Optimizer(Protocol):

@@ -5,6 +5,7 @@ Source: Chaudhari, Baldassi, Zecchina, Soatto, Talwalkar & Oberman 2017 (arXiv:1
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -85,7 +86,8 @@ class ParleState:
         self, cohort: Cohort, states: list[EntropySGDState], places: list[list[Tensor]]
     ) -> None:
         self.cohort, self.states, self.places = cohort, states, places
-        self._couplings = cohort.lay(lambda spec: spec.coupling)
+        self._coupling = cohort.numbers(lambda spec: spec.coupling)
+        self._couplings = cohort.lay_numbers(self._coupling)
 
     @property
     def memory(self) -> list[list[Tensor]]:
@@ -102,13 +104,20 @@ class ParleState:
         ]
         return ParleState(cohort, states, memory[:count])
 
+    def prepare(self, done: np.ndarray) -> None:
+        """Lay out what changes from step to step for students that have done so many."""
+        for state in self.states:
+            state.prepare(done)
+        growth = self.states[0].growth.values
+        self.cohort.lay_numbers(self._coupling * growth, self._couplings)
+
     def step(self, pull: Pull) -> None:
         """Take one step of every replica."""
         weights = self.cohort.weights
         center = [w.clone() for w in weights]
         for a, (state, place) in enumerate(zip(self.states, self.places, strict=True)):
             _copy(place, weights)
-            state.descend(pull, a * state.spec.minibatches, center, self._couplings)
+            state.descend(pull, a * state.inner_steps, center, self._couplings)
             _copy(weights, place)
         for index, w in enumerate(weights):
             total = torch.zeros_like(w)

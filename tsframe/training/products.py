@@ -17,7 +17,7 @@ neither; "tf32x3" makes up a product of three of them, with the accuracy of floa
 import contextlib
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -75,16 +75,20 @@ class Route:
 
 # Bits of these routes were compared over 12,000 random shapes each, one thread: slots of a batched
 # product are equal in any batch of at least `min_slots` and more than `min_work`; rows of a wide
-# product are so on oneDNN only.
+# product are so on oneDNN only. There, too, fused sums had the bits of others at all of 7,000
+# shapes; as that hangs on the processor, it is looked at again when the route is taken.
 BLAS = Route("blas", rows_independent=False, min_slots=2)
 ONEDNN = Route("onednn", rows_independent=True, min_work=16**3)
-CUBLAS = Route("cublas", rows_independent=True, strict=False)  # for speed; no bits are promised
+CUBLAS = Route(  # for speed; no bits are promised
+    "cublas", rows_independent=True, products=Products(fused_sums=True), strict=False
+)
 
 _lock = threading.Lock()
 _calls: dict[str, int] = {}  # engine calls inside `product_route` now, by device type
 _found: dict[str, str] = {}  # the settings to restore when the last of them leaves
 _taken: dict[str, str] = {}  # what was set instead
-_accurate: bool | None = None  # the outcome of the self-test, the same throughout a process
+_accurate: bool | None = None  # outcomes of the self-tests, the same throughout a process
+_fuses: bool | None = None
 
 
 def check_route(device: torch.device, precision: str, mode: str = "strict") -> None:
@@ -178,7 +182,12 @@ def product_route(
             _taken[kind] = setting.fp32_precision
         _calls[kind] = _calls.get(kind, 0) + 1
     try:
-        yield _cuda_route(precision, mode) if kind == "cuda" else ONEDNN if _accurate else BLAS
+        if kind == "cuda":
+            yield _cuda_route(precision, mode)
+        elif _accurate:
+            yield replace(ONEDNN, products=Products(fused_sums=onednn_fuses_sums()))
+        else:
+            yield BLAS
         if setting.fp32_precision != _taken[kind]:
             raise RuntimeError(
                 f"torch.backends: the precision of {kind} products was set to "
@@ -194,14 +203,14 @@ def product_route(
 
 def _cuda_route(precision: str, mode: str) -> Route:
     if precision == "float64" and mode == "strict":
-        products = Products(elementwise, elementwise, fused_sums=False)
+        products = Products(elementwise, elementwise)
         return Route("elementwise", rows_independent=True, products=products)
     if precision != "tf32x3" and mode == "fast":
         return CUBLAS
     first, behind = (
         partial(by_kernels, precision=_in_kernels(precision), wide=wide) for wide in (True, False)
     )
-    products = Products(first, behind, fused_sums=False)
+    products = Products(first, behind)
     return Route("triton", rows_independent=True, products=products, strict=mode == "strict")
 
 
@@ -256,6 +265,31 @@ def onednn_is_accurate() -> bool:
         ]
         _accurate = torch.backends.mkldnn.is_available() and all(e < ACCURACY for e in errors)
     return _accurate
+
+
+def onednn_fuses_sums() -> bool:
+    """Whether oneDNN adds a product to a multiple of what is there with the bits of two calls.
+
+    Returns
+    -------
+    bool
+        True if no bit differs at some shapes with and without remainders, one of them with a
+        transposed operand; call it inside the route.
+    """
+    global _fuses
+    if _fuses is None:
+        generator = torch.Generator().manual_seed(1)
+        same = []
+        for slots, rows, inner, columns in ((3, 17, 128, 31), (2, 64, 20, 201), (2, 9, 1500, 11)):
+            left = torch.randn(slots, rows, inner, generator=generator)
+            right = torch.randn(slots, columns, inner, generator=generator).mT
+            there = torch.randn(slots, rows, columns, generator=generator)
+            share = torch.full((slots, rows, 1), 0.9)
+            for factor in (right, right.contiguous()):
+                apart = torch.addcmul(torch.bmm(left, factor), there, share)
+                same.append(torch.equal(torch.baddbmm(there, left, factor, beta=0.9), apart))
+        _fuses = all(same)
+    return _fuses
 
 
 def slotwise_product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:

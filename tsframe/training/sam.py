@@ -7,6 +7,7 @@ Zhao, Zhang & Hu 2022 (arXiv:2202.03599).
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -116,6 +117,10 @@ class SAMState:
         """Go on with the students in other slots."""
         return SAMState(cohort, self.base.moved(cohort.of_base, memory))
 
+    def prepare(self, done: np.ndarray) -> None:
+        """Lay out what changes from step to step for students that have done so many."""
+        self.base.prepare(done)
+
     def step(self, pull: Pull) -> None:
         """Take one step."""
         pull(self._collect)
@@ -125,7 +130,6 @@ class SAMState:
             saved.copy_(weights)
         self.cohort.add_(self.cohort.weights, self._gradient, factors)
         pull(self._absorb)
-        self.base.count += 1
 
     def _collect(self, index: int, left: Tensor, right: Tensor) -> None:
         self.cohort.gradient(index, left, right, self._gradient[index])

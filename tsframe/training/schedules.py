@@ -16,10 +16,6 @@ class Constant:
         """Give the factor at a step, 0 <= step < max_steps."""
         return 1.0
 
-    def budget(self, max_steps: int) -> int:
-        """Give what the factors depend on of the budget: nothing."""
-        return 1
-
 
 @dataclass(frozen=True)
 class Cosine:
@@ -49,10 +45,6 @@ class Cosine:
         """Give the factor at a step, 0 <= step < max_steps."""
         return self.final + (1.0 - self.final) * (1.0 + math.cos(math.pi * step / max_steps)) / 2.0
 
-    def budget(self, max_steps: int) -> int:
-        """Give what the factors depend on of the budget: all of it."""
-        return max_steps
-
 
 @dataclass(frozen=True)
 class StepDecay:
@@ -78,10 +70,6 @@ class StepDecay:
     def __call__(self, step: int, max_steps: int) -> float:
         """Give the factor at a step, 0 <= step < max_steps."""
         return self.factor ** (step // self.every)
-
-    def budget(self, max_steps: int) -> int:
-        """Give what the factors depend on of the budget: nothing."""
-        return 1
 
 
 Schedule = Constant | Cosine | StepDecay

@@ -1,17 +1,19 @@
 """Stochastic gradient descent with momentum, for a stack of students.
 
-The gradient of a weight matrix is a product, left @ right. With momentum that product is
-accumulated straight into the velocity, so no gradient is ever stored.
+The gradient of a weight matrix is a product, left @ right. Where all students have one momentum,
+that of the first layers is accumulated straight into the velocity.
 """
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from tsframe.training.cohort import Cohort
+from tsframe.training.following import schedule_factors
 from tsframe.training.optimizer import Pull
 from tsframe.training.schedules import Constant, Schedule
 from tsframe.training.stopping import common_part, StoppingRule
@@ -89,91 +91,85 @@ class SGD:
 
     @property
     def form(self) -> "SGD":
-        """What must be equal to step together: all but rate, decay, budget and stopping rule.
-
-        Momentum must be: its product with the velocity is a part of the product that gives the
-        gradient, which takes one number for all.
-        """
-        return replace(
-            self,
+        """What must be equal to step together: batch size, kind of momentum, validation rows."""
+        return SGD(
             lr=1.0,
-            weight_decay=0.0,
-            max_steps=self.schedule.budget(self.max_steps),
+            momentum=0.5,
+            batch_size=self.batch_size,
+            nesterov=self.nesterov,
             stop=common_part(self.stop),
         )
 
     def start(self, cohort: Cohort) -> "SGDState":
         """Begin an optimization of the weights of a cohort."""
-        return SGDState(cohort, 0, [torch.zeros_like(w) for w in cohort.weights])
+        return SGDState(cohort, [torch.zeros_like(w) for w in cohort.weights])
 
 
 class SGDState:
     """A running optimization; `memory` lists what it keeps, each item laid out like the weights."""
 
-    def __init__(self, cohort: Cohort, count: int, velocity: list[Tensor]) -> None:
-        self.spec: SGD = cohort.spec
-        self.cohort, self.weights = cohort, cohort.weights
-        self.count, self.velocity = count, velocity
-        self._room = [torch.empty_like(w) for w in cohort.weights]
-        self.rates = cohort.rates()
+    def __init__(self, cohort: Cohort, velocity: list[Tensor]) -> None:
+        self.cohort, self.weights, self.velocity = cohort, cohort.weights, velocity
+        self._nesterov: bool = cohort.spec.nesterov
+        self._factors = schedule_factors(cohort)
+        self._lr = cohort.numbers(lambda spec: spec.lr)
+        self.rates = cohort.lay_rates(self._lr)
         self.decays = cohort.lay_some(lambda spec: spec.weight_decay)
+        self.momenta = cohort.lay(lambda spec: spec.momentum)
+        momenta = {cohort.specs[k].momentum for k in cohort.layout.students}
+        self._momentum: float | None = momenta.pop() if len(momenta) == 1 else None
+        fused = cohort.products.fused_sums and not self._nesterov
+        self._fused = self._momentum if fused else None
+        room = self.weights[0].new_empty(max(w.numel() for w in self.weights))
+        self._room = [room[: w.numel()].view_as(w) for w in self.weights]  # the same for all
 
     @property
     def memory(self) -> list[list[Tensor]]:
         """Tensors that move with the students when they change their slots."""
-        return [self.velocity] if self.spec.momentum else []
+        return [self.velocity]
 
     def moved(self, cohort: Cohort, memory: list[list[Tensor]]) -> "SGDState":
         """Go on with the students in other slots."""
-        velocity = memory[0] if memory else [torch.zeros_like(w) for w in cohort.weights]
-        return SGDState(cohort, self.count, velocity)
+        return SGDState(cohort, *memory)
+
+    def prepare(self, done: np.ndarray) -> None:
+        """Lay out the rates of students that have done so many steps each."""
+        if self._factors.follow(done):
+            self.cohort.lay_rates(self._lr * self._factors.values, self.rates)
 
     def step(self, pull: Pull) -> None:
         """Take one step."""
         pull(self.absorb)
-        self.count += 1
 
     def absorb(self, index: int, left: Tensor, right: Tensor) -> None:
         """Update weight tensor `index`, whose gradient is left @ right."""
         velocity = self.velocity[index]
-        if self.spec.nesterov:
-            self.take(index, self.cohort.gradient(index, left, right))
-        elif self.spec.momentum:
-            self._accumulate(index, left, right)
-            self._follow(index)
-        else:
+        if self._momentum == 0.0:
             self.cohort.gradient(index, left, right, velocity)
             self._follow(index)
-
-    def _accumulate(self, index: int, left: Tensor, right: Tensor) -> None:
-        velocity, momentum = self.velocity[index], self.spec.momentum
-        if index or not self.cohort.products.fused_sums:
-            gradient = self.cohort.gradient(index, left, right, self._room[index])
-            torch.add(gradient, velocity, alpha=momentum, out=velocity)
+        elif self._fused is None or index:
+            self.take(index, self.cohort.gradient(index, left, right, self._room[index]))
         else:  # the first layers are most of the weights: no second pass over them
-            velocity.baddbmm_(left, right, beta=momentum)
+            velocity.baddbmm_(left, right, beta=self._fused)
+            self._follow(index)
 
     def take(self, index: int, gradient: Tensor) -> None:
         """Update weight tensor `index`, whose gradient is given; it is overwritten."""
-        momentum, velocity = self.spec.momentum, self.velocity[index]
-        if not self.spec.nesterov:
-            velocity.mul_(momentum).add_(gradient)
+        velocity, momenta = self.velocity[index], self.momenta[index]
+        if not self._nesterov:
+            torch.addcmul(gradient, velocity, momenta, out=velocity)
             self._follow(index)
             return
         weights = self.weights[index]
         if self.decays is not None:
             gradient.addcmul_(weights, self.decays[index])
-        velocity.mul_(momentum).add_(gradient)
-        gradient.add_(velocity, alpha=momentum)
-        weights.addcmul_(gradient, self.rates[index], value=-self._factor)
+        torch.addcmul(gradient, velocity, momenta, out=velocity)
+        gradient.addcmul_(velocity, momenta)
+        weights.addcmul_(gradient, self.rates[index], value=-1.0)
 
     def _follow(self, index: int) -> None:
         """Move along the velocity, which still lacks the decay of the weights."""
         weights, velocity = self.weights[index], self.velocity[index]
         if self.decays is not None:
             velocity.addcmul_(weights, self.decays[index])
-        weights.addcmul_(velocity, self.rates[index], value=-self._factor)
-
-    @property
-    def _factor(self) -> float:
-        return self.spec.schedule(self.count, self.spec.max_steps)
+        weights.addcmul_(velocity, self.rates[index], value=-1.0)
