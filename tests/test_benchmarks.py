@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from tests.benchmarks import device, growth
+from tests.benchmarks import cases, compare, device, engines, growth
 
 
 def test_every_row_of_the_device_table_is_measured_or_said_to_be_missing(monkeypatch):
@@ -21,3 +21,31 @@ def test_points_of_the_growth_curves_differ_in_one_thing():
     assert growth.Point(students=512).predicted() > 1.9 * base * 0.95
     assert growth.Point(shared=1).predicted() > base > growth.Point(batch=32).predicted()
     assert len(growth.Point(students=64, shared=16).trials(5)) == 64
+
+
+def test_a_comparison_gates_times_and_prints_every_engine_at_any_size(capsys, monkeypatch):
+    def here(place, engine, steps, precision="float32"):
+        return engines.run(engine, place.trials(steps, precision), place.device) | dict(rate=1.0)
+
+    monkeypatch.setattr(compare.Place, "run", here)
+    small = compare.Place("gpu_medium", "cpu", students=2)
+    assert cases.flops(small.trials(3, "float32")) == 2 * 2 * 128 * (3 * 31000 - 20000)
+    compare.compare(small, ["tsframe", "tsframe fast"], repeats=1, steps=3)
+    shown = capsys.readouterr().out
+    assert "2 students, 3 steps on cpu" in shown and "VOID" not in shown
+    assert [line.split("  ")[1] for line in shown.splitlines()[-2:]] == ["tsframe", "tsframe fast"]
+
+
+def test_a_loop_on_a_gpu_trains_some_and_its_time_is_scaled_up(monkeypatch):
+    trained = []
+
+    def train(trials, device):
+        trained.append((len(trials), device))
+        return [0.0] * len(trials), [0.0] * len(trials)
+
+    ran = engines.ENGINES | {"a loop": (lambda device: "old", train), "all": (lambda _: "", train)}
+    monkeypatch.setattr(engines, "ENGINES", ran)
+    trials = compare.Place("gpu_medium", "cuda", students=16).trials(3, "float32")
+    assert engines.run("a loop", trials, "cuda")["note"] == "old, scaled up from 8 students"
+    engines.run("all", trials, "cuda"), engines.run("a loop", trials, "cpu")
+    assert trained == [(8, "cuda"), (16, "cuda"), (16, "cpu")]

@@ -8,7 +8,7 @@ import numpy as np
 
 import tsframe
 
-__all__ = ["CASES", "DIM", "MOMENTUM", "Case"]
+__all__ = ["CASES", "DIM", "MOMENTUM", "Case", "flops"]
 
 DIM, CLASSES, MOMENTUM = 200, 10, 0.9
 
@@ -27,12 +27,26 @@ class Case:
         Who takes part.
     build : callable (steps, precision)
         Gives the trials; students of one shape lie side by side.
+    device : str
+        What it is made for.
     """
 
     what: str
     steps: int
     engines: tuple[str, ...]
     build: Callable[[int, str], list[tsframe.Trial]]
+    device: str = "cpu"
+
+
+def flops(trials: list[tsframe.Trial]) -> float:
+    """Count the operations of the products of one step of all trials."""
+    total = 0.0
+    for one in trials:
+        assert isinstance(one.student, tsframe.MLP) and isinstance(one.training, tsframe.SGD)
+        shapes = one.student.layer_shapes(DIM, CLASSES)
+        weights = [after * before for after, before in shapes]
+        total += 2.0 * (one.training.batch_size or one.n_train) * (3 * sum(weights) - weights[0])
+    return total
 
 
 def trial(
@@ -100,6 +114,7 @@ def alike(
 PEERS = ("tsframe", "jax vmap", "jax loop", "torch vmap", "torch loop")
 JAX = ("tsframe", "jax vmap", "jax loop")
 LOOP = ("tsframe", "torch loop", "jax loop")
+GPU = ("tsframe", "tsframe fast", "tsframe tf32x3", "jax vmap", "torch vmap", "torch loop")
 
 CASES = {
     "phase_diagram": Case(
@@ -120,4 +135,32 @@ CASES = {
     "alone_10": Case("one student, width 10, depth 1", 4000, LOOP, alike(1, 10, 1, 1)),
     "alone_100": Case("one student, width 100, depth 2", 2000, LOOP, alike(1, 100, 2, 1)),
     "alone_500": Case("one student, width 500, depth 2", 500, LOOP, alike(1, 500, 2, 1)),
+    "gpu_narrow": Case(
+        "4096 students, width 10, depth 1, 16 on each data set",
+        4000,
+        GPU,
+        alike(4096, 10, 1, 16),
+        "cuda",
+    ),
+    "gpu_medium": Case(
+        "1024 students, width 100, depth 2, 16 on each data set",
+        4000,
+        GPU,
+        alike(1024, 100, 2, 16),
+        "cuda",
+    ),
+    "gpu_own": Case(
+        "1024 students, width 100, depth 2, each its own data",
+        4000,
+        GPU,
+        alike(1024, 100, 2, 1),
+        "cuda",
+    ),
+    "gpu_wide": Case(
+        "128 students, width 500, depth 2, 16 on each data set",
+        1000,
+        GPU,
+        alike(128, 500, 2, 16),
+        "cuda",
+    ),
 }

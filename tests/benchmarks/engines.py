@@ -1,14 +1,16 @@
 """Engines that train the same trials: tsframe, torch and JAX, batched by vmap or in a loop.
 
-All get the same inputs, labels, initial weights and minibatches, compute in IEEE float32, and end
-with the train loss and the test error of every student. torch and JAX get each student's data set
-beside the student, as one writes it there.
+All get the same inputs, labels, initial weights and minibatches, compute in IEEE float32 (or what
+their name says), and end with the train loss and the test error of every student. torch and JAX get
+each student's data set beside the student, as one writes it there. On a GPU the loops of torch take
+their time at a student, not at a batch: they train some students, and their time is scaled up.
 """
 
 import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,22 +25,32 @@ __all__ = ["ENGINES", "product_rate", "run"]
 
 Data = tuple[np.ndarray, ...]  # x_train, y_train, minibatches (steps, batch), x_test, y_test
 Results = tuple[list[float], list[float]]  # train losses, test errors
+FEW = 8  # students of a batch that a loop trains on a GPU
 
 
-def run(engine: str, trials: list[tsframe.Trial]) -> dict[str, Any]:
+def run(engine: str, trials: list[tsframe.Trial], device: str = "cpu") -> dict[str, Any]:
     """Train all trials; time leaves out imports and includes drawing, compiling, evaluating."""
     prepare, train = ENGINES[engine]
-    note = prepare()
+    note = prepare(device)
+    some = trials[:FEW] if engine.endswith("loop") and device != "cpu" else trials
+    if len(some) < len(trials):
+        note += f", scaled up from {FEW} students"
     start = time.perf_counter()
-    losses, errors = train(trials)
-    seconds = time.perf_counter() - start
+    losses, errors = train(some, device)
+    seconds = (time.perf_counter() - start) * len(trials) / len(some)
     return dict(seconds=seconds, train_loss=losses, test_error=errors, note=note)
 
 
-def run_tsframe(trials: list[tsframe.Trial]) -> Results:
+def run_tsframe(mode: str, precision: str | None = None) -> Callable[..., Results]:
     """Train through `tsframe.train`."""
-    result = tsframe.train(trials, device="cpu")
-    return result.train_loss.values.tolist(), result.test_error.values.tolist()
+
+    def train(trials: list[tsframe.Trial], device: str) -> Results:
+        if precision:
+            trials = [replace(trial, precision=precision) for trial in trials]
+        result = tsframe.train(trials, device=device, mode=mode)
+        return result.train_loss.values.tolist(), result.test_error.values.tolist()
+
+    return train
 
 
 def groups_of(trials: list[tsframe.Trial]) -> Iterator[tuple[list[Any], list[Data], np.ndarray]]:
@@ -83,17 +95,18 @@ def draw(t: Any) -> Data:
     )
 
 
-def prepare_jax() -> str:
-    """Import JAX and start its backend."""
+def prepare_jax(device: str) -> str:
+    """Import JAX and start its backend, which must be the one asked for."""
     import jax
     import jax.numpy as jnp
 
+    jax.config.update("jax_platforms", device.split(":")[0])
     jax.config.update("jax_default_matmul_precision", "highest")
     jnp.zeros(1).block_until_ready()
     return f"jax {jax.__version__}"
 
 
-def run_jax(trials: list[tsframe.Trial], vmapped: bool) -> Results:
+def run_jax(trials: list[tsframe.Trial], vmapped: bool) -> Results:  # where it was prepared
     """Train with one jitted program a shape: scan over steps, vmap or a loop over students."""
     import jax
     import jax.numpy as jnp
@@ -137,14 +150,15 @@ def run_jax(trials: list[tsframe.Trial], vmapped: bool) -> Results:
     return losses, errors
 
 
-def prepare_torch() -> str:
-    """Import torch."""
+def prepare_torch(device: str) -> str:
+    """Import torch and start the device."""
     import torch
 
+    torch.zeros(1, device=device)
     return f"torch {torch.__version__}"
 
 
-def run_torch_loop(trials: list[tsframe.Trial]) -> Results:
+def run_torch_loop(trials: list[tsframe.Trial], device: str) -> Results:
     """Train one student after the other: torch.nn, autograd, torch.optim.SGD."""
     import torch
     from torch import nn
@@ -153,7 +167,7 @@ def run_torch_loop(trials: list[tsframe.Trial]) -> Results:
     errors: list[float] = []
     for weights, data, rates in groups_of(trials):
         for layers, arrays, lr in zip(weights, data, rates.tolist(), strict=True):
-            x, y, order, x_test, y_test = (torch.as_tensor(a) for a in arrays)
+            x, y, order, x_test, y_test = (torch.as_tensor(a, device=device) for a in arrays)
             y = y.long()
             modules: list[nn.Module] = []
             for w, b in layers:
@@ -162,7 +176,7 @@ def run_torch_loop(trials: list[tsframe.Trial]) -> Results:
                     linear.weight.copy_(torch.as_tensor(w))
                     linear.bias.copy_(torch.as_tensor(b))
                 modules += [linear, nn.ReLU()]
-            model = nn.Sequential(*modules[:-1])
+            model = nn.Sequential(*modules[:-1]).to(device)
             optimizer = torch.optim.SGD(model.parameters(), lr, momentum=MOMENTUM)
             for rows in order:
                 optimizer.zero_grad()
@@ -174,7 +188,7 @@ def run_torch_loop(trials: list[tsframe.Trial]) -> Results:
     return losses, errors
 
 
-def run_torch_vmap(trials: list[tsframe.Trial]) -> Results:
+def run_torch_vmap(trials: list[tsframe.Trial], device: str) -> Results:
     """Train the students of a shape together: torch.func.grad under vmap, momentum by hand."""
     import torch
     from torch.func import grad, vmap
@@ -192,14 +206,17 @@ def run_torch_vmap(trials: list[tsframe.Trial]) -> Results:
     errors: list[float] = []
     for weights, data, rates in groups_of(trials):
         stack = [
-            tuple(torch.as_tensor(np.stack(arrays)) for arrays in zip(*layer, strict=True))
+            tuple(
+                torch.as_tensor(np.stack(arrays), device=device)
+                for arrays in zip(*layer, strict=True)
+            )
             for layer in zip(*weights, strict=True)
         ]
         still = [tuple(torch.zeros_like(p) for p in layer) for layer in stack]
-        columns = [torch.as_tensor(np.stack(column)) for column in zip(*data, strict=True)]
-        x, y, order, x_test, y_test = columns
-        y, order, each = y.long(), order.long(), torch.arange(len(x))[:, None]
-        lr = torch.as_tensor(rates)
+        columns = [np.stack(column) for column in zip(*data, strict=True)]
+        x, y, order, x_test, y_test = (torch.as_tensor(a, device=device) for a in columns)
+        y, order, each = y.long(), order.long(), torch.arange(len(x), device=device)[:, None]
+        lr = torch.as_tensor(rates, device=device)
         for rows in order.unbind(1):
             gradient = vmap(grad(loss))(stack, x[each, rows], y[each, rows])
             for layer, speeds, slopes in zip(stack, still, gradient, strict=True):
@@ -212,18 +229,24 @@ def run_torch_vmap(trials: list[tsframe.Trial]) -> Results:
     return losses, errors
 
 
-ENGINES: dict[str, tuple[Callable[[], str], Callable[[list[tsframe.Trial]], Results]]] = {
-    "tsframe": (prepare_torch, run_tsframe),
-    "jax vmap": (prepare_jax, lambda trials: run_jax(trials, vmapped=True)),
-    "jax loop": (prepare_jax, lambda trials: run_jax(trials, vmapped=False)),
+Train = Callable[[list[tsframe.Trial], str], Results]
+ENGINES: dict[str, tuple[Callable[[str], str], Train]] = {
+    "tsframe": (prepare_torch, run_tsframe("strict")),
+    "tsframe fast": (prepare_torch, run_tsframe("fast")),
+    "tsframe tf32x3": (prepare_torch, run_tsframe("strict", "tf32x3")),
+    "jax vmap": (prepare_jax, lambda trials, _: run_jax(trials, vmapped=True)),
+    "jax loop": (prepare_jax, lambda trials, _: run_jax(trials, vmapped=False)),
     "torch vmap": (prepare_torch, run_torch_vmap),
     "torch loop": (prepare_torch, run_torch_loop),
 }
 
 
-def product_rate(engine: str) -> float:
-    """Rate of one plain 2048^2 float32 product of the engine's library, in GFLOP/s."""
-    n = 2048
+def product_rate(engine: str, device: str = "cpu") -> float:
+    """Rate of one plain square IEEE float32 product of the engine's library, in GFLOP/s.
+
+    Of side 2048 on the CPU, 4096 on a GPU.
+    """
+    n = 2048 if device == "cpu" else 4096
     a = np.random.default_rng(0).standard_normal((n, n)).astype(np.float32)
     if engine.startswith("jax"):
         import jax
@@ -234,14 +257,20 @@ def product_rate(engine: str) -> float:
     else:
         import torch
 
-        x = torch.as_tensor(a)
-        if engine == "tsframe":
+        x = torch.as_tensor(a, device=device)
+
+        def multiply() -> None:
+            x @ x
+            if device != "cpu":
+                torch.cuda.synchronize(device)
+
+        if engine.startswith("tsframe"):
             from tsframe.training.products import product_route
 
-            with product_route(torch.device("cpu")):
-                times = [_timed(lambda: x @ x) for _ in range(9)]
+            with product_route(torch.device(device), mode="fast"):  # by torch on any device
+                times = [_timed(multiply) for _ in range(9)]
         else:
-            times = [_timed(lambda: x @ x) for _ in range(9)]
+            times = [_timed(multiply) for _ in range(9)]
     return 2 * n**3 / statistics.median(times[2:]) / 1e9
 
 
