@@ -11,7 +11,7 @@ from tsframe.students.memorizer import memorize
 from tsframe.students.mlp import MLP
 from tsframe.students.stack import Stack
 from tsframe.teachers import Teacher
-from tsframe.training.engine import evaluate
+from tsframe.training.looking import evaluate
 from tsframe.training.losses import Objective
 from tsframe.training.minibatches import SampleSet
 

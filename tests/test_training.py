@@ -13,7 +13,8 @@ from tsframe.students.mlp import MLP
 from tsframe.students.stack import Stack
 from tsframe.training.adam import Adam
 from tsframe.training.batching import stacks_of
-from tsframe.training.engine import evaluate, train_stack
+from tsframe.training.engine import train_stack
+from tsframe.training.looking import evaluate
 from tsframe.training.losses import Objective
 from tsframe.training.minibatches import SampleSet, TrainingSet
 from tsframe.training.orders import epoch_order
@@ -200,9 +201,12 @@ def test_snapshots_come_at_the_steps_asked_for():
 @pytest.mark.parametrize(
     "stop", [ZeroTrainError(check_every=3), TrainLossBelow(0.3, check_every=3)], ids=repr
 )
-def test_a_student_stops_at_the_first_look_that_satisfies_its_rule(stop):
+@pytest.mark.parametrize("rows", [N, 300])  # 300 are three blocks of a look
+def test_a_student_stops_at_the_first_look_that_satisfies_its_rule(stop, rows):
     objective = OBJECTIVES["cross-entropy"]
-    x, y = samples(objective)
+    x, y = samples(objective, n=rows)
+    if rows > N:  # random labels of so many could not be fitted
+        y = x[:, :CLASSES].argmax(1)
     mlps = [MLP(40), MLP(3), MLP(60, 2), MLP(2), MLP(90), MLP(30)]
     stack, arrange = seat_all(mlps, CLASSES)
     train = training_set(x, y, students=len(mlps))
@@ -221,6 +225,46 @@ def test_a_student_stops_at_the_first_look_that_satisfies_its_rule(stop):
     )
     error, loss = evaluate(ended.stack, train, objective, len(mlps))
     assert stop.reached(error, loss).tolist() == (expected < 240).tolist()
+
+
+def test_a_look_is_over_when_nobody_looked_at_can_stop(monkeypatch):
+    blocks = []
+    forward = Stack.forward
+
+    def spy(stack, inputs, masks=None):
+        blocks.append(inputs.shape[1])
+        return forward(stack, inputs, masks)
+
+    monkeypatch.setattr(Stack, "forward", spy)
+    x, y = samples(OBJECTIVES["cross-entropy"], n=600)
+    stack, arrange = seat_all([MLP(5), MLP(6)], CLASSES)
+    stop = ZeroTrainError(check_every=5)
+    sgds = [SGD(lr, max_steps=20, stop=stop) for lr in (0.01, 0.02)]
+    train = training_set(x, y, students=2)
+    end = last(train_stack(stack, train, OBJECTIVES["cross-entropy"], sgds, arrange))
+    assert blocks.count(600) == 20, "one a step"
+    assert blocks.count(120) == 4 * 1 + 5, "one block at 0, 5, 10 and 15 steps, all five at the end"
+    error, _ = evaluate(end.stack, train, OBJECTIVES["cross-entropy"], 2)
+    assert end.train_error.tolist() == error.tolist()
+
+
+def test_how_long_others_are_looked_at_changes_nothing():
+    objective = OBJECTIVES["regression"]
+    x, y = samples(objective, n=600)
+    x[300] *= 1e8  # so that the whole loss is beyond the bound of divergence, but no first glance
+    stack, arrange = seat_all([MLP(5), MLP(5), MLP(5)], 1)
+    train = training_set(x, y, students=3)
+    whole = evaluate(stack, train, objective, 3)[1]
+    watched = [
+        SGD(1e-30, max_steps=9, stop=TrainLossBelow(level, check_every=2))
+        for level in (1e-9, 0.999 * float(whole[1]), 1e-9)
+    ]
+    together = last(train_stack(stack, train, objective, watched, arrange))
+    alone, arrange = seat_all([MLP(5)], 1)
+    by_itself = last(train_stack(alone, training_set(x, y), objective, watched[:1], arrange))
+    assert together.diverged.tolist() == [True] * 3
+    assert together.steps.tolist() == [9, 9, 9] and by_itself.steps.tolist() == [9]
+    assert by_itself.diverged[0] and by_itself.train_loss[0] == together.train_loss[0]
 
 
 def test_divergence_of_one_student_is_its_own():

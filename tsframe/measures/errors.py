@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from tsframe.training.engine import evaluate, Snapshot
+from tsframe.training.engine import Snapshot
+from tsframe.training.looking import evaluate
 from tsframe.training.losses import Objective
 from tsframe.training.minibatches import SampleSet
 

@@ -10,21 +10,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from tsframe.students.layout import Layout, VACANT
+from tsframe.students.layout import Layout
 from tsframe.students.stack import copy_students, Stack
-from tsframe.students.sums import total
 from tsframe.training.backward import backward
 from tsframe.training.cohort import Cohort, Scales
 from tsframe.training.devices import sharing_products
 from tsframe.training.dropout import Dropout
 from tsframe.training.folding import folded
 from tsframe.training.keeping import Kept
+from tsframe.training.looking import evaluate, look
 from tsframe.training.losses import Objective
-from tsframe.training.minibatches import SampleSet, Seated, TrainingSet
+from tsframe.training.minibatches import SampleSet, TrainingSet
 from tsframe.training.optimizer import Absorb, Optimization, Optimizer
 from tsframe.training.stopping import Looks
 
-__all__ = ["Snapshot", "evaluate", "train_stack"]
+__all__ = ["Snapshot", "train_stack"]
 
 EXPLODED = 1e6  # a loss so many times that of zero outputs counts as divergence
 SHARED_WORK = 1e7  # multiply-adds of a forward pass, above which threads share its products
@@ -56,39 +56,6 @@ class Snapshot:
     diverged: np.ndarray
     train_error: np.ndarray
     train_loss: np.ndarray
-
-
-def evaluate(
-    stack: Stack, samples: SampleSet, objective: Objective, students: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean error and mean loss of every student of a stack over a whole sample set.
-
-    Parameters
-    ----------
-    stack : Stack
-        The students.
-    samples : SampleSet
-        Inputs and targets.
-    objective : Objective
-        Error and loss.
-    students : int
-        Length of the results; students without a seat get NaN.
-
-    Returns
-    -------
-    error, loss : ndarray, shape (students,)
-        float64.
-    """
-    seated, slots = Seated(samples, stack.layout), stack.layout.slots
-    found = samples.inputs.new_zeros(2, len(slots), dtype=torch.float64)
-    for rows in samples.blocks():
-        inputs, targets = seated.block(rows)
-        logits = stack.forward(inputs).logits
-        found[0] += total(objective.sample_errors(logits, targets), 1)
-        found[1] += total(objective.sample_losses(logits, targets), 1)
-    result = np.full((2, students), np.nan)
-    result[:, slots[slots != VACANT]] = (found / samples.size).cpu().numpy()[:, slots != VACANT]
-    return result[0], result[1]
 
 
 def train_stack(
@@ -146,7 +113,7 @@ def train_stack(
     stack = initial.clone()
     copied = initial.clone().weights
     result = Stack(initial.layout, initial.activation, copied, products=initial.products)
-    seated = Seated(training_set, stack.layout)
+    seated = training_set.seat(stack.layout)
     cohort = Cohort(
         stack.layout, stack.weights, optimizers, training_set.seeds, scales, stack.products
     )
@@ -175,16 +142,27 @@ def train_stack(
             backward(stack, buffers, inputs, absorb, masks)
 
     done = np.zeros(students, dtype=int)
+
+    def is_sound(loss: np.ndarray) -> np.ndarray:
+        return np.asarray(np.isfinite(loss) & (np.nan_to_num(loss) <= EXPLODED * unit))
+
+    def undecided(error: np.ndarray, loss: np.ndarray, glance: np.ndarray) -> np.ndarray:
+        return np.asarray(due & ~(looks.settled(step, error, loss) & is_sound(glance)))
+
     for step in range(looks.last + 1):
         wanted = step in snapshot_steps
         due = active & looks.due(step) if looks.any_due(step) else nobody
         if wanted or due.any():
             steps[active] = step
             seen = folded(stack, training_set)
-            error, loss = evaluate(seen, training_set, objective, students)
+            error, loss, glance = look(
+                seen, training_set, objective, students, None if wanted else undecided, arrange
+            )
             train[:, active] = error[active], loss[active]
         if due.any():
-            sound = np.isfinite(loss) & (np.nan_to_num(loss) <= EXPLODED * unit)
+            # At first glance, as nobody should depend on how long others are looked at.
+            sound = is_sound(glance)
+            sound &= is_sound(loss) | ~looks.ended(step)
             diverged |= due & ~sound
             finished = due & (looks.reached(step, error, loss) | ~sound)
             if kept is not None and validation is not None:
@@ -203,7 +181,7 @@ def train_stack(
             layout = arrange(np.flatnonzero(active).tolist())
             if layout.work < CROWDED * stack.layout.work:
                 stack, state, cohort = _move(stack, state, cohort, layout)
-                seated, seen = Seated(training_set, layout), stack  # nothing holds the old stack
+                seated, seen = training_set.seat(layout), stack  # nothing holds the old stack
         if interrupted():
             raise InterruptedError(f"training was interrupted after {step} steps")
         state.prepare(done)

@@ -5,7 +5,7 @@ import torch
 from tsframe.students.normalization import EPSILON
 from tsframe.students.stack import Stack
 from tsframe.students.sums import average, total
-from tsframe.training.minibatches import SampleSet, Seated
+from tsframe.training.minibatches import SampleSet
 
 __all__ = ["folded"]
 
@@ -34,7 +34,7 @@ def folded(stack: Stack, samples: SampleSet) -> Stack:
         return stack
     copied = [w.clone() for w in stack.weights]
     plain = Stack(stack.layout, stack.activation, copied, products=stack.products)
-    seated, views = Seated(samples, plain.layout), plain.layout.by_student(plain.weights)
+    seated, views = samples.seat(plain.layout), plain.layout.by_student(plain.weights)
     deep = [bucket.depth for bucket in plain.layout.buckets]
     for layer in range(max(deep, default=0)):
         chosen = [k for k, depth in enumerate(deep) if depth > layer]

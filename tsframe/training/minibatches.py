@@ -5,8 +5,9 @@ one data set therefore see the same minibatches, which lets their first layers b
 makes them a paired comparison; students of different seeds do not.
 """
 
+import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 
@@ -22,6 +23,7 @@ __all__ = ["SampleSet", "Seated", "TrainingSet"]
 
 Vary = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
+LOOKED_UP = 2**16  # targets of coming minibatches that are looked up at once
 ROWS_AT_ONCE = 128  # samples of one forward pass when a whole set is evaluated; fits the cache
 
 
@@ -39,6 +41,15 @@ class SampleSet:
 
     inputs: Tensor
     targets: Tensor
+    _seated: "weakref.ref[Seated] | None" = field(default=None, init=False, repr=False)
+
+    def seat(self, layout: Layout) -> "Seated":
+        """Give the set as a layout sees it; the last one again, if somebody still holds it."""
+        seated = None if self._seated is None else self._seated()
+        if seated is None or seated.layout is not layout:
+            seated = Seated(self, layout)
+            self._seated = weakref.ref(seated)  # a cycle would keep a GPU's memory for long
+        return seated
 
     @property
     def size(self) -> int:
@@ -71,7 +82,7 @@ class Seated:
 
     def __init__(self, samples: SampleSet, layout: Layout) -> None:
         device = samples.inputs.device
-        self.samples = samples
+        self.samples, self.layout = samples, layout
         self.data = layout.data
         self.sets: list[int] = np.unique(layout.data).tolist()
         self.sets_on_device = torch.as_tensor(self.sets, device=device)
@@ -97,19 +108,50 @@ class Seated:
         """All rows; returns as `block`."""
         return self.block(slice(None))
 
-    def gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Give rows of its own for each data set, shape (sets, samples); returns as `block`.
+    def look_up(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Prepare minibatches of some steps in which every data set has rows of its own.
 
-        The inputs are valid until the next call.
+        Parameters
+        ----------
+        rows : Tensor, shape (sets, steps, samples)
+            Rows of each data set.
+
+        Returns
+        -------
+        places : Tensor, shape (steps, groups * samples)
+            For `gather`: where the rows lie among those of all data sets.
+        targets : Tensor, shape (steps, all slots, samples)
         """
         rows = rows[self._data]
-        shape = (*rows.shape, self.samples.inputs.shape[2])
+        places = rows + self.samples.size * self._data[:, None, None]
+        rows = rows[self._groups]
+        targets = self._targets.gather(1, rows.flatten(1)).view_as(rows)
+        return places.transpose(0, 1).flatten(1), targets.transpose(0, 1).contiguous()
+
+    def gather(self, places: Tensor) -> Tensor:
+        """Give the inputs of a step, shape (groups, samples, dim + 1), valid until the next call.
+
+        Parameters
+        ----------
+        places : Tensor, shape (groups * samples,)
+            See `look_up`.
+        """
+        shape = (len(self.data), len(places) // len(self.data), self.samples.inputs.shape[2])
         if self._room.shape != shape:
             self._room = self.samples.inputs.new_empty(shape)
-        flat = (rows + self.samples.size * self._data[:, None]).flatten()
         inputs = self.samples.inputs.flatten(0, 1)
-        torch.index_select(inputs, 0, flat, out=self._room.flatten(0, 1))
-        return self._room, self._targets.gather(1, rows[self._groups])
+        torch.index_select(inputs, 0, places, out=self._room.flatten(0, 1))
+        return self._room
+
+
+@dataclass(frozen=True)
+class Coming:
+    """Minibatches of some steps from `first` on, as `Seated.look_up` prepares them."""
+
+    seated: Seated | None
+    first: int
+    places: Tensor
+    targets: Tensor
 
 
 class TrainingSet(SampleSet):
@@ -148,6 +190,7 @@ class TrainingSet(SampleSet):
         self._own = [() if key is None else (key,) for key in own] or [()] * len(seeds)
         self._ahead = max(1, orders_worth_a_call(self.size) // len(seeds))  # epochs of a span
         self._spans = [-1] * len(seeds)  # of which the orders are
+        self._coming = Coming(None, 0, inputs[:0], targets[:0])
 
     def batch(self, seated: Seated, step: int) -> tuple[Tensor, Tensor]:
         """Give the inputs and targets of a step, as `Seated.block` does.
@@ -177,8 +220,16 @@ class TrainingSet(SampleSet):
         span, turn = divmod(epoch, self._ahead)
         if any(self._spans[k] != span for k in seated.sets):
             self._order(seated, span)
-        start = place * self.batch_size
-        return seated.gather(self._orders[:, turn, start : start + self.batch_size])
+        coming = self._coming
+        if coming.seated is not seated or not 0 <= step - coming.first < len(coming.places):
+            # Those of several steps at once: to look up a few numbers costs the call only.
+            targets_a_step = len(seated.layout.slots) * self.batch_size
+            last = min(self.steps_an_epoch, place + max(1, LOOKED_UP // targets_a_step))
+            rows = self._orders[:, turn, place * self.batch_size : last * self.batch_size]
+            places, targets = seated.look_up(rows.unflatten(1, (-1, self.batch_size)))
+            coming = self._coming = Coming(seated, step, places, targets)
+        k = step - coming.first
+        return seated.gather(coming.places[k]), coming.targets[k]
 
     def _order(self, seated: Seated, span: int) -> None:
         """Lay out the epochs of a span for all data sets that have a seat."""

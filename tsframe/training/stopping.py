@@ -48,6 +48,10 @@ class ZeroTrainError:
         """Tell which students may stop, from their train error and loss, shapes (students,)."""
         return np.asarray(error == 0.0)
 
+    def out_of_reach(self, error: np.ndarray, loss: np.ndarray) -> np.ndarray:
+        """Tell which cannot be reached, where error and loss are at least so large."""
+        return np.asarray(error > 0.0)
+
 
 @dataclass(frozen=True)
 class TrainLossBelow:
@@ -75,6 +79,10 @@ class TrainLossBelow:
     def reached(self, error: np.ndarray, loss: np.ndarray) -> np.ndarray:
         """Tell which students may stop, from their train error and loss, shapes (students,)."""
         return np.asarray(loss < self.level)
+
+    def out_of_reach(self, error: np.ndarray, loss: np.ndarray) -> np.ndarray:
+        """Tell which cannot be reached, where error and loss are at least so large."""
+        return np.asarray(loss >= self.level)
 
 
 @dataclass(frozen=True)
@@ -114,6 +122,10 @@ class BestValidation:
 
     def reached(self, error: np.ndarray, loss: np.ndarray) -> np.ndarray:
         """Tell that nothing on the training set makes a student stop."""
+        return np.zeros(len(error), dtype=bool)
+
+    def out_of_reach(self, error: np.ndarray, loss: np.ndarray) -> np.ndarray:
+        """Tell which are of no interest at this look: none, for the least error is looked for."""
         return np.zeros(len(error), dtype=bool)
 
 
@@ -160,15 +172,32 @@ class Looks:
 
     def due(self, step: int) -> np.ndarray:
         """Tell which students are looked at after so many steps, shape (students,)."""
-        due: np.ndarray = self.budgets == step
+        due = self.ended(step)
         for rule, whose in self._rules:
             if step % rule.check_every == 0:
                 due = due | whose
         return due
 
+    def ended(self, step: int) -> np.ndarray:
+        """Tell whose budget ends after so many steps, shape (students,)."""
+        ended: np.ndarray = self.budgets == step
+        return ended
+
+    def settled(self, step: int, error: np.ndarray, loss: np.ndarray) -> np.ndarray:
+        """Tell whose look is over when error and loss are known to be at least so large.
+
+        Those may not stop, whatever the rest of the training set shows. Results have shape
+        (students,); of students not looked at after so many steps they mean nothing.
+        """
+        settled = ~self.ended(step)
+        for rule, whose in self._rules:
+            if step % rule.check_every == 0:
+                settled = settled & (~whose | rule.out_of_reach(error, loss))
+        return settled
+
     def reached(self, step: int, error: np.ndarray, loss: np.ndarray) -> np.ndarray:
         """Tell which of those looked at may stop, from train error and loss, (students,)."""
-        reached: np.ndarray = self.budgets == step
+        reached = self.ended(step)
         for rule, whose in self._rules:
             if step % rule.check_every == 0:
                 reached = reached | whose & rule.reached(error, loss)

@@ -1,0 +1,96 @@
+"""Tell what share of a sweep's time goes into drawing data, evaluating and training.
+
+    python -m tests.benchmarks.shares
+
+One thread, whole calls of `tsframe.train`. Evaluation counts looks of stopping rules, curves and
+the test error at the end; the aim is less than a tenth for looks and ends together.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+import tsframe
+from tests.benchmarks.cases import CASES, DIM
+from tsframe.tasks import draw_tasks
+from tsframe.training.looking import evaluate, look
+
+__all__ = ["WORKLOADS", "shares"]
+
+
+def stopping(n_train: int, batch_size: int, width: int, **more: Any) -> list[tsframe.Trial]:
+    """Build 16 data sets x 4 students that stop when they interpolate."""
+    return [
+        tsframe.Trial(
+            inputs=tsframe.Gaussian(dim=DIM, spectrum=tsframe.Sloppy(0.05)),
+            teacher=tsframe.Teacher(width=20),
+            student=tsframe.MLP(width),
+            training=tsframe.SGD(
+                lr,
+                momentum=0.9,
+                batch_size=batch_size,
+                max_steps=2000,
+                stop=tsframe.ZeroTrainError(),
+            ),
+            n_train=n_train,
+            n_test=1000,
+            seed=seed,
+            **more,
+        )
+        for seed in range(16)
+        for lr in (0.01, 0.02, 0.05, 0.1)
+    ]
+
+
+WORKLOADS: dict[str, Callable[[], list[tsframe.Trial]]] = {
+    "phase diagram, 500 steps": lambda: CASES["phase_diagram"].build(500, "float32"),
+    "until interpolation, n = 500": lambda: stopping(500, 100, 50),
+    "until interpolation, n = 1000": lambda: stopping(1000, 100, 50),
+    "until interpolation, n = 5000": lambda: stopping(5000, 128, 100),
+    "n = 1000, curves at 20 steps": lambda: stopping(
+        1000, 100, 50, curve_steps=tuple(range(0, 2000, 100))
+    ),
+}
+
+
+def shares(trials: list[tsframe.Trial]) -> dict[str, float]:
+    """Train, and give the seconds of all and the fractions of drawing and of evaluating."""
+    spent: dict[str, float] = defaultdict(float)
+
+    def timed(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return work(*args, **options)
+            finally:
+                spent[name] += time.perf_counter() - start
+
+        return call
+
+    with (
+        mock.patch("tsframe.batch.draw_tasks", timed("drawing", draw_tasks)),
+        mock.patch("tsframe.training.engine.look", timed("looks", look)),
+        mock.patch("tsframe.measures.errors.evaluate", timed("test sets", evaluate)),
+    ):
+        start = time.perf_counter()
+        tsframe.train(trials, device="cpu", threads=1)
+        seconds = time.perf_counter() - start
+    parts = {name: spent[name] / seconds for name in ("drawing", "looks", "test sets")}
+    return {"seconds": seconds} | parts
+
+
+def main() -> None:
+    """Print a table."""
+    print("| workload | seconds | drawing | looks | test sets | training and all else |")
+    print("|---|---|---|---|---|---|")
+    for name, build in WORKLOADS.items():
+        found = shares(build())
+        parts = [found[part] for part in ("drawing", "looks", "test sets")]
+        cells = " | ".join(f"{100 * part:.1f} %" for part in (*parts, 1.0 - sum(parts)))
+        print(f"| {name} | {found['seconds']:.1f} | {cells} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
