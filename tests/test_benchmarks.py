@@ -12,7 +12,12 @@ def test_every_row_of_the_device_table_is_measured_or_said_to_be_missing(monkeyp
     rows = list(device.measurements(torch.device("cpu"), share=0.002))
     assert len(rows) == len({row.what for row in rows}) > 15
     missing = [row.what for row in rows if math.isnan(row.value)]
-    assert missing == ["products in TF32", "graph of 20 calls with nothing to do"]
+    kernels = [what for what in missing if "students of width" in what or "own " in what]
+    rest = [what for what in missing if what not in kernels]
+    assert len(kernels) == 26 and rest == [
+        "products in TF32",
+        "graph of 20 calls with nothing to do",
+    ]
     assert all(row.value > 0 for row in rows if row.what not in missing)
 
 

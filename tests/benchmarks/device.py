@@ -3,7 +3,7 @@
     python -m tests.benchmarks.device [--device cuda] [--share 1.0]
 
 Prints a table for `RESULTS.md`. With `--share 0.1` every size is a tenth: for a CPU, or to see that
-it runs. On a CPU there are no graphs and no TF32; their rows say so.
+it runs. On a CPU there are no graphs, no TF32 and no kernels of our own; their rows say so.
 """
 
 import argparse
@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+
+from tests.benchmarks.kernels import captured, kernel_rows
 
 __all__ = ["Measured", "measurements"]
 
@@ -100,6 +102,8 @@ def measurements(device: torch.device, share: float = 1.0) -> Iterator[Measured]
         finally:
             torch.backends.cuda.matmul.fp32_precision = found
     yield from _launches(size, draw, device)
+    for what, unit, measure in kernel_rows(device, size, draw, lambda call: seconds(call, device)):
+        yield Measured(what, measure(), unit)
     keys = torch.rand(size(1024), size(5000), device=device)
     taken = seconds(lambda: keys.argsort(dim=1), device)
     yield Measured(f"argsort of {tuple(keys.shape)}", 1e3 * taken, "ms")
@@ -170,18 +174,13 @@ def _launches(
     if device.type != "cuda":
         yield Measured("graph of 20 calls with nothing to do", float("nan"), "us")
         return
-    stream = torch.cuda.Stream(device)
-    stream.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(stream):
-        small.add_(1e-9)
-    torch.cuda.current_stream(device).wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+
+    def calls() -> None:
         for _ in range(20):
             small.add_(1e-9)
-    yield Measured(
-        "graph of 20 calls with nothing to do", 1e6 * seconds(graph.replay, device), "us"
-    )
+
+    taken = seconds(captured(calls, device), device)
+    yield Measured("graph of 20 calls with nothing to do", 1e6 * taken, "us")
 
 
 def main() -> None:

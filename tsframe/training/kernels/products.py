@@ -16,137 +16,21 @@ precisions. Checked in Triton's interpreter and in what the compiler writes for 
 from a GPU yet.
 """
 
+from collections.abc import Sequence
+
 import torch
 import triton
-import triton.language as tl
 from torch import Tensor
 
-from tsframe.training.kernels.elementwise import activated, pulled
+from tsframe.training.kernels.tiles import multiply
 
-__all__ = ["activated_bmm", "bmm", "followed_bmm", "pulled_bmm"]
+__all__ = ["activated_bmm", "bmm", "followed_bmm", "pulled_bmm", "warps_of"]
 
 # Bare TF32 is not to be had. Steps along the contraction, and numbers of a tile for each warp, are
 # such that what the compiler writes for an H200 keeps its sums in registers.
 DEPTHS = {"ieee": 16, "tf32x3": 32}
 SHARES = {"ieee": 1024, "tf32x3": 256}
 TALLEST, WIDEST = 64, 64  # rows and columns of the largest tile
-
-
-@triton.jit(do_not_specialize=["rows", "places", "units"])
-def multiply(
-    left,
-    right,
-    out,
-    side,
-    rates,
-    decays,
-    rows,
-    columns,
-    contraction,
-    places,
-    units,
-    alpha,
-    beta,
-    factor,
-    left_slot,
-    left_row,
-    left_step,
-    right_slot,
-    right_step,
-    right_column,
-    out_group,
-    out_place,
-    out_row,
-    out_column,
-    side_group,
-    side_place,
-    side_row,
-    side_column,
-    rate_slot,
-    rate_row,
-    rate_column,
-    decay_slot,
-    decay_row,
-    decay_column,
-    TASK: tl.constexpr,
-    ACTIVATION: tl.constexpr,
-    ADDS: tl.constexpr,
-    DECAYS: tl.constexpr,
-    NESTEROV: tl.constexpr,
-    PRECISION: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-    DEPTH: tl.constexpr,
-):
-    """Compute one tile of product = alpha left @ right of one slot, then do the task.
-
-    "multiply": out = product + beta out. "activate": out = product, side = phi(out). "pull": out =
-    product * phi'(out), where side is phi(out). "follow": out = beta out + product + decay side,
-    side -= factor rate out. Row r of slot s of `out` and `side` is row r % units of place s %
-    places + r // units of group s // places.
-    """
-    program = tl.program_id(0)
-    across, down = tl.cdiv(columns, COLUMNS), tl.cdiv(rows, ROWS)
-    slot = (program // (across * down)).to(tl.int64)
-    top = (program // across % down).to(tl.int64) * ROWS
-    start = (program % across).to(tl.int64) * COLUMNS
-
-    # Offsets inside of a tile fit in 32 bits, where a tile lies may not.
-    row, column, step = tl.arange(0, ROWS), tl.arange(0, COLUMNS), tl.arange(0, DEPTH)
-    inside = (row < rows - top)[:, None]
-    beside = (column < columns - start)[None, :]
-    left_at = left + (slot * left_slot + top * left_row)
-    left_at = left_at + (row[:, None] * left_row + step[None, :] * left_step)
-    right_at = right + (slot * right_slot + start * right_column)
-    right_at = right_at + (step[:, None] * right_step + column[None, :] * right_column)
-    total = tl.zeros((ROWS, COLUMNS), tl.float32)
-    for done in range(0, contraction, DEPTH):
-        more = step < contraction - done
-        left_tile = tl.load(left_at, mask=inside & more[None, :], other=0.0)
-        right_tile = tl.load(right_at, mask=more[:, None] & beside, other=0.0)
-        total = tl.dot(left_tile, right_tile, total, input_precision=PRECISION)
-        left_at += DEPTH * left_step
-        right_at += DEPTH * right_step
-    total *= alpha
-
-    here = inside & beside
-    unit = (top.to(tl.int32) + row)[:, None]
-    group, place = slot // places, (slot % places).to(tl.int32) + unit // units
-    unit = unit % units
-    out += group * out_group + start * out_column
-    out_at = out + (place.to(tl.int64) * out_place + unit.to(tl.int64) * out_row)
-    out_at = out_at + column[None, :] * out_column
-    side += group * side_group + start * side_column
-    side_at = side + (place.to(tl.int64) * side_place + unit.to(tl.int64) * side_row)
-    side_at = side_at + column[None, :] * side_column
-    if TASK == "multiply":
-        if ADDS:
-            total += beta * tl.load(out_at, mask=here, other=0.0)
-        tl.store(out_at, total, mask=here)
-    elif TASK == "activate":
-        tl.store(out_at, total, mask=here)
-        tl.store(side_at, activated(total, ACTIVATION), mask=here)
-    elif TASK == "pull":
-        z = tl.load(out_at, mask=here, other=0.0)
-        value = tl.load(side_at, mask=here, other=0.0)
-        tl.store(out_at, pulled(total, value, z, ACTIVATION), mask=here)
-    else:
-        tl.static_assert(TASK == "follow", "unknown task")
-        weights = tl.load(side_at, mask=here, other=0.0)
-        if DECAYS:
-            decays += slot * decay_slot + top * decay_row + start * decay_column
-            decay_at = decays + row[:, None] * decay_row + column[None, :] * decay_column
-            total += tl.load(decay_at, mask=here, other=0.0) * weights
-        direction = total
-        if ADDS:
-            direction += beta * tl.load(out_at, mask=here, other=0.0)
-            tl.store(out_at, direction, mask=here)
-            if NESTEROV:
-                direction = total + beta * direction
-        rates += slot * rate_slot + top * rate_row + start * rate_column
-        rate_at = rates + row[:, None] * rate_row + column[None, :] * rate_column
-        rate = tl.load(rate_at, mask=here, other=0.0)
-        tl.store(side_at, weights - factor * rate * direction, mask=here)
 
 
 def bmm(
@@ -248,8 +132,7 @@ def followed_bmm(
     weights: Tensor,
     rates: Tensor,
     *,
-    momentum: float = 0.0,
-    factor: float = 1.0,
+    momenta: Tensor | None = None,
     decays: Tensor | None = None,
     nesterov: bool = False,
     precision: str = "ieee",
@@ -257,19 +140,17 @@ def followed_bmm(
 ) -> Tensor:
     """Take a step of SGD along the gradient left @ right, which is never stored.
 
-    g = left @ right + decays weights; v <- momentum v + g; w <- w - factor rates v, or w - factor
-    rates (g + momentum v) for Nesterov.
+    g = left @ right + decays weights; v <- momenta v + g; w <- w - rates v, or w - rates (g +
+    momenta v) for Nesterov.
 
     Parameters
     ----------
     left, right, precision, wide
         As for `bmm`.
     velocity, weights : Tensor, shape (slots, rows, columns)
-        float32. Where momentum is zero, the velocity is neither read nor written.
-    rates, decays : Tensor
+        float32. Without momenta the velocity is neither read nor written.
+    rates, momenta, decays : Tensor
         float32, of shapes that broadcast to that of the weights.
-    momentum, factor : float
-        Of all students, and of the learning rates at this step.
     nesterov : bool
         Nesterov's momentum.
 
@@ -278,6 +159,7 @@ def followed_bmm(
     Tensor
         `weights`.
     """
+    numbers = [None if t is None else t.expand(weights.shape) for t in (rates, momenta, decays)]
     _launch(
         "follow",
         left,
@@ -286,13 +168,15 @@ def followed_bmm(
         weights,
         precision,
         wide,
-        beta=momentum,
-        factor=factor,
-        rates=rates.expand(weights.shape),
-        decays=None if decays is None else decays.expand(weights.shape),
+        numbers=numbers,
         nesterov=nesterov,
     )
     return weights
+
+
+def warps_of(rows: int, columns: int, precision: str) -> int:
+    """Warps of a program that computes a tile of so many rows and columns."""
+    return max(1, min(4, rows * columns // SHARES[precision]))
 
 
 def _launch(
@@ -307,13 +191,10 @@ def _launch(
     *,
     alpha: float = 1.0,
     beta: float = 0.0,
-    factor: float = 0.0,
-    rates: Tensor | None = None,
-    decays: Tensor | None = None,
+    numbers: Sequence[Tensor | None] = (None, None, None),
     nesterov: bool = False,
 ) -> Tensor:
-    optional = [t for t in (rates, decays) if t is not None]
-    _check(left, right, out, side, optional, precision)
+    _check(left, right, out, side, [t for t in numbers if t is not None], precision)
     (slots, rows, contraction), columns = left.shape, right.shape[2]
     # `out` and `side` as (groups, places, units, columns).
     places, units = 1, rows
@@ -332,16 +213,14 @@ def _launch(
     down = TALLEST if wide else min(TALLEST, max(16, triton.next_power_of_2(rows)))
     across = min(WIDEST, max(16, triton.next_power_of_2(columns)))
     programs = slots * triton.cdiv(rows, down) * triton.cdiv(columns, across)
-    rates = side if rates is None else rates  # read by "follow" alone
-    decays_or = rates if decays is None else decays
+    told = [side if t is None else t for t in numbers]  # what is None is not read
     with torch.cuda.device_of(out):
         multiply[(programs,)](
             left,
             right,
             out,
             side,
-            rates,
-            decays_or,
+            *told,
             rows,
             columns,
             contraction,
@@ -349,23 +228,21 @@ def _launch(
             units,
             alpha,
             beta,
-            factor,
             *left.stride(),
             *right.stride(),
             *out4.stride(),
             *side4.stride(),
-            *rates.stride()[-3:],
-            *decays_or.stride()[-3:],
+            *(stride for t in told for stride in t.stride()[-3:]),
             TASK=task,
             ACTIVATION=activation,
-            ADDS=beta != 0.0,
-            DECAYS=decays is not None,
+            ADDS=beta != 0.0 or numbers[1] is not None,
+            DECAYS=numbers[2] is not None,
             NESTEROV=nesterov,
             PRECISION=precision,
             ROWS=down,
             COLUMNS=across,
             DEPTH=DEPTHS[precision],
-            num_warps=max(1, min(4, down * across // SHARES[precision])),
+            num_warps=warps_of(down, across, precision),
         )
     return out
 

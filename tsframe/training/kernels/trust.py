@@ -6,11 +6,12 @@ products are accurate, if a slot has the same bits in any batch, and a row besid
 
 import functools
 import importlib.util
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-__all__ = ["ACCURACY", "refusal"]
+__all__ = ["ACCURACY", "refusal", "unless_refused"]
 
 # Relative error of a product of contraction 201 against float64. IEEE products are off by 3e-7. The
 # three products of TF32 leave out 2^-22 = 2.4e-7 of every term, and tensor cores cut their sums
@@ -37,6 +38,11 @@ def refusal(device: torch.device, precision: str = "ieee") -> str | None:
     str or None
         A reason, or None if they are accurate and every student's numbers are its own.
     """
+    return unless_refused(device, lambda: _fault(device, precision))
+
+
+def unless_refused(device: torch.device, fault: Callable[[], str | None]) -> str | None:
+    """Look for a fault of a kernel where kernels can run, and say why they cannot where not."""
     if importlib.util.find_spec("triton") is None:
         return "Triton is not installed."
     import triton
@@ -44,7 +50,7 @@ def refusal(device: torch.device, precision: str = "ieee") -> str | None:
     if device.type != "cuda" and not triton.knobs.runtime.interpret:
         return f"kernels need a CUDA device; got {device}."
     try:
-        return _fault(device, precision)
+        return fault()
     except Exception as error:  # compilers and drivers raise what they like
         return f"{type(error).__name__}: {error}"
 

@@ -1,0 +1,91 @@
+"""Compile the kernels for an H200, which needs none, and print what the compiler wrote.
+
+    python -m tests.compiled
+
+One line of JSON a kernel. It runs in a process of its own, for in the interpreter nothing compiles.
+"""
+
+import json
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from tsframe.training.kernels.losses import descend_logits
+from tsframe.training.kernels.products import DEPTHS, warps_of
+from tsframe.training.kernels.steps import stay
+from tsframe.training.kernels.tiles import multiply
+
+INTEGERS = {"targets", "sets", "order"}  # pointers to int64
+POINTERS = INTEGERS | set(
+    "left right out side rates momenta decays scales logits inputs first middle last "
+    "first_velocity middle_velocity last_velocity".split()
+)
+NUMBERS = {"alpha", "beta", "scale"}
+ONES = {"left_step", "right_column", "out_column", "side_column", "logit_column", "target_column"}
+
+
+def compiled(kernel, warps, **constants):
+    """Compile a kernel as for aligned, contiguous tensors."""
+    signature, aligned = {}, {}
+    for place, parameter in enumerate(kernel.params):
+        name = parameter.name
+        if name in ONES:
+            constants[name] = 1
+        signature[name] = "i32"
+        if name in constants:
+            signature[name] = "constexpr"
+        elif name in POINTERS:
+            signature[name] = "*i64" if name in INTEGERS else "*fp32"
+            aligned[place,] = [["tt.divisibility", 16]]
+        elif name in NUMBERS:
+            signature[name] = "fp32"
+    source = ASTSource(kernel, signature, constants, aligned)
+    stages = {"num_stages": 1} if kernel is stay else {}
+    made = triton.compile(source, GPUTarget("cuda", 90, 32), {"num_warps": warps, **stages})
+    ptx = made.asm["ptx"]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "kernel.cubin"
+        path.write_bytes(made.asm["cubin"])
+        ask = [triton.knobs.nvidia.cuobjdump.path, "--dump-resource-usage", str(path)]
+        usage = subprocess.run(ask, capture_output=True, text=True, check=True).stdout
+    return {
+        "shared": made.metadata.shared,
+        "stack": int(re.findall(r"STACK:(\d+)", usage)[0]),
+        "fma": ptx.count("fma.rn.f32"),
+        "tensor cores": len(re.findall(r"\b(?:wgmma\.mma_async|mma)\.sync", ptx)),
+        "atomics": len(re.findall(r"^\s*(?:@\S+ )?(?:atom|red)\.", ptx, re.MULTILINE)),
+    }
+
+
+def kernels():
+    """Compile one kernel after another.
+
+    Yields
+    ------
+    name : str
+    written : dict of str to int
+    """
+    task = {"TASK": "multiply", "ACTIVATION": "", "ADDS": False, "DECAYS": False, "NESTEROV": False}
+    for precision, depth in DEPTHS.items():
+        tile = {"ROWS": 64, "COLUMNS": 64, "DEPTH": depth, "PRECISION": precision}
+        warps = warps_of(64, 64, precision)
+        yield f"multiply {precision}", compiled(multiply, warps, **tile, **task)
+    small = {"ROWS": 16, "COLUMNS": 32, "DEPTH": DEPTHS["ieee"], "PRECISION": "ieee"}
+    changes: dict[str, dict[str, object]]
+    changes = {"activate": {"ACTIVATION": "tanh"}, "pull": {"ACTIVATION": "erf"}}
+    changes["follow"] = dict.fromkeys(("ADDS", "DECAYS", "NESTEROV"), True)
+    for name, change in changes.items():
+        yield name, compiled(multiply, 1, **small, **{**task, "TASK": name, **change})
+    loss = {"LOSS": "cross_entropy", "CODED": True}
+    yield "descend_logits", compiled(descend_logits, 4, ROWS=16, COLUMNS=128, **loss)
+    sizes = {"TERMS": 64, "WIDTH": 16, "OUTPUTS": 16, "SAMPLES": 16}
+    yield "stay", compiled(stay, 4, DEPTH=2, ACTIVATION="relu", MOMENTUM=True, **sizes, **loss)
+
+
+if __name__ == "__main__":
+    print(json.dumps(dict(kernels())))
