@@ -216,20 +216,22 @@ class TrainingSet(SampleSet):
     def _rows(self, seated: Seated, step: int) -> tuple[Tensor, Tensor]:
         if self.batch_size == self.size:
             return seated.whole
+        coming = self._coming
+        if coming.seated is not seated or not 0 <= step - coming.first < len(coming.places):
+            coming = self._coming = self._look_up(seated, step)
+        k = step - coming.first
+        return seated.gather(coming.places[k]), coming.targets[k]
+
+    def _look_up(self, seated: Seated, step: int) -> Coming:
+        """Prepare some steps at once: to look up a few numbers costs no more than the call."""
         epoch, place = divmod(step, self.steps_an_epoch)
         span, turn = divmod(epoch, self._ahead)
         if any(self._spans[k] != span for k in seated.sets):
             self._order(seated, span)
-        coming = self._coming
-        if coming.seated is not seated or not 0 <= step - coming.first < len(coming.places):
-            # Those of several steps at once: to look up a few numbers costs the call only.
-            targets_a_step = len(seated.layout.slots) * self.batch_size
-            last = min(self.steps_an_epoch, place + max(1, LOOKED_UP // targets_a_step))
-            rows = self._orders[:, turn, place * self.batch_size : last * self.batch_size]
-            places, targets = seated.look_up(rows.unflatten(1, (-1, self.batch_size)))
-            coming = self._coming = Coming(seated, step, places, targets)
-        k = step - coming.first
-        return seated.gather(coming.places[k]), coming.targets[k]
+        steps = max(1, LOOKED_UP // (len(seated.layout.slots) * self.batch_size))
+        last = min(self.steps_an_epoch, place + steps)
+        rows = self._orders[:, turn, place * self.batch_size : last * self.batch_size]
+        return Coming(seated, step, *seated.look_up(rows.unflatten(1, (-1, self.batch_size))))
 
     def _order(self, seated: Seated, span: int) -> None:
         """Lay out the epochs of a span for all data sets that have a seat."""
