@@ -1,5 +1,6 @@
 """What all laws have in common."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 
@@ -43,3 +44,16 @@ def kernel_device(monkeypatch: pytest.MonkeyPatch) -> str:
 
     monkeypatch.setattr(interpreter, "_patch_lang_tensor", patched)
     return "cpu"
+
+
+@pytest.fixture
+def like_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the engine on the CPU take the products and the sums that strict takes on a GPU."""
+    from tsframe.training.products import _cuda_route
+
+    @contextlib.contextmanager
+    def route(*_: object) -> Iterator[object]:
+        yield _cuda_route("float64", "strict")
+
+    monkeypatch.setattr("tsframe.together.product_route", route)
+    monkeypatch.setattr("tsframe.students.sums.ordered", lambda values: True)

@@ -61,24 +61,12 @@ def many() -> list[Trial]:
     return some + [trial(training=PLAIN, student=MLP(w), teacher=teacher) for w in (5, 9)]
 
 
-@contextlib.contextmanager
-def route_of_a_gpu(*_: object) -> Iterator[Any]:
-    yield _cuda_route("float64", "strict")
-
-
 class OnlyElementwise(torch.overrides.TorchFunctionMode):
     """Fails at every product of matrices by torch."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         assert not any(word in func.__name__ for word in ("mm", "matmul", "einsum", "mv")), func
         return func(*args, **kwargs or {})
-
-
-@pytest.fixture
-def like_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the engine on the CPU take the products and the sums that strict takes on a GPU."""
-    monkeypatch.setattr("tsframe.together.product_route", route_of_a_gpu)
-    monkeypatch.setattr("tsframe.students.sums.ordered", lambda values: True)
 
 
 def test_no_product_of_an_engine_call_goes_past_its_route(

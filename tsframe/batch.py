@@ -26,6 +26,7 @@ from tsframe.students.stack import Stack
 from tsframe.tasks import draw_tasks, draw_validation
 from tsframe.training.engine import Snapshot, train_stack
 from tsframe.training.folding import folded
+from tsframe.training.graphs import Replays
 from tsframe.training.minibatches import SampleSet, TrainingSet, Vary
 from tsframe.training.optimizer import Optimizer
 from tsframe.training.products import PRECISIONS, Route
@@ -101,6 +102,7 @@ def train_batch(
     route: Route,
     interrupted: Callable[[], bool],
     threads: int = 1,
+    replays: Replays | None = None,
 ) -> dict[str, np.ndarray]:
     """Train the students of tasks that can step together (equal `step_key` of their trials).
 
@@ -117,6 +119,8 @@ def train_batch(
         Asked before every step; training ends with InterruptedError once it says so.
     threads : int
         May share one product.
+    replays : Replays, optional
+        Records whole steps; see `tsframe.training.graphs`.
 
     Returns
     -------
@@ -180,6 +184,7 @@ def train_batch(
         threads,
         validation,
         [task.student.dropout for task in tasks],
+        replays,
     ):
         now = errors(snapshot, test, first.objective)
         # What is known now holds until a later snapshot says otherwise: a student that stopped

@@ -28,6 +28,7 @@ from tsframe.training.devices import (
     release_team,
     stack_bytes,
 )
+from tsframe.training.graphs import recorder, Replays
 from tsframe.training.products import check_route, product_route, Route
 
 __all__ = ["AnyTask", "check_device", "train_tasks"]
@@ -83,6 +84,7 @@ def train_tasks(
     result = _blank(tasks)
     interrupted = threading.Event()
     found_threads, halved = torch.get_num_threads(), 0
+    replays = Replays(recorder(device))
     pool = ThreadPoolExecutor(threads, "tsframe", initializer=claim_thread)
     try:
         # Every engine thread works alone: no number of threads enters a result, and small products
@@ -105,7 +107,8 @@ def train_tasks(
                 alone = len(stacks) + len(data_sets) == 1 and route.name == "onednn"
                 if alone and threads > 1:
                     release_team()
-                arguments = (mine, device, route, interrupted.is_set, threads if alone else 1)
+                share = threads if alone else 1
+                arguments = (mine, device, route, interrupted.is_set, share, replays)
                 return pool.submit(_train_if_it_fits, *arguments)
 
             jobs: dict[Future[Any], list[int]] = {begin(stack): stack for stack in stacks}
@@ -135,6 +138,8 @@ def train_tasks(
         "products": ", ".join(sorted(names)),
         "mode": "strict" if all(route.strict for route in routes.values()) else "fast",
         "torch": str(torch.__version__),
+        **({"graphs": replays.captures} if replays.captures else {}),
+        **({"graph_seconds": round(replays.seconds, 3)} if replays.seconds else {}),
         **({"stacks_halved": halved} if halved else {}),
     }
     return result
@@ -146,10 +151,11 @@ def _train_if_it_fits(
     route: Route,
     interrupted: Callable[[], bool],
     threads: int,
+    replays: Replays,
 ) -> dict[str, np.ndarray] | None:
     """Train a batch, or give None if the device has no memory for several students at once."""
     try:
-        return train_batch(tasks, device, route, interrupted, threads)
+        return train_batch(tasks, device, route, interrupted, threads, replays)
     except torch.OutOfMemoryError:
         if len(tasks) == 1:
             raise

@@ -88,6 +88,8 @@ class AdamState:
     is two numbers a student.
     """
 
+    draws: ClassVar[bool] = False
+
     def __init__(self, cohort: Cohort, first: list[Tensor], second: list[Tensor]) -> None:
         self.cohort, self.weights = cohort, cohort.weights
         self.first, self.second = first, second

@@ -18,6 +18,7 @@ from tsframe.streams import stream
 from tsframe.students.layout import Layout, VACANT
 from tsframe.students.products import Products
 from tsframe.students.sums import total
+from tsframe.training.devices import upload
 
 __all__ = ["Cohort", "Normals", "Scales"]
 
@@ -91,7 +92,8 @@ class Cohort:
         -------
         list of Tensor, shapes (slots, rows, 1)
         """
-        numbers = torch.as_tensor(np.append(values, vacant)).to(self.weights[0])
+        like = self.weights[0]
+        numbers = upload(torch.as_tensor(np.append(values, vacant), dtype=like.dtype), like.device)
         laid = out or [w.new_empty(*w.shape[:2], 1) for w in self.weights]
         for students, one in zip(self._students, laid, strict=True):
             torch.index_select(numbers, 0, students, out=one.view(-1))
@@ -221,4 +223,4 @@ class Normals:
                     self._streams[student].standard_normal(
                         dtype=np.float32, out=drawn[group, place]
                     )
-                layer.copy_(torch.from_numpy(drawn))
+                layer.copy_(upload(torch.from_numpy(drawn), layer.device))

@@ -19,6 +19,7 @@ __all__ = [
     "resolve_device",
     "sharing_products",
     "stack_bytes",
+    "upload",
 ]
 
 CACHE = 48e6  # bytes of a stack on the CPU; measured best of 12, 24, 48 and 96 MB
@@ -71,6 +72,13 @@ def free_memory(device: torch.device) -> None:
     _shares[str(device)] = _shares.get(str(device), SHARE) / 2
     if device.type == "cuda":
         torch.cuda.empty_cache()
+
+
+def upload(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy a tensor of the host to a device, for which the host does not wait."""
+    if device.type != "cuda":
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)
 
 
 def cpu_count() -> int:

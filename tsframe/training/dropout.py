@@ -12,6 +12,7 @@ import torch
 from tsframe.streams import stream
 from tsframe.students.stack import Masks
 from tsframe.training.cohort import Cohort
+from tsframe.training.devices import upload
 
 __all__ = ["Dropout"]
 
@@ -55,7 +56,7 @@ class Dropout:
             keep = np.ones((*bucket.slots.shape, 1, 1))
             for group, place, student, _ in seats:
                 keep[group, place] = 1.0 - self._rates[student]
-            kept = torch.as_tensor(keep).to(like)
+            kept = upload(torch.as_tensor(keep, dtype=like.dtype), like.device)
             layers = []
             for _ in range(bucket.depth):
                 mask = np.ones((*bucket.slots.shape, bucket.width, samples), dtype=np.float32)
@@ -65,6 +66,7 @@ class Dropout:
                             self._streams[student] = stream(seed, "dropout")
                         drawn = self._streams[student].random(mask.shape[2:], dtype=np.float32)
                         mask[group, place] = drawn < keep[group, place]
-                layers.append((torch.from_numpy(mask).to(like).div_(kept), kept))
+                here = upload(torch.from_numpy(mask), like.device).to(like.dtype)
+                layers.append((here.div_(kept), kept))
             masks.append(layers)
         return masks

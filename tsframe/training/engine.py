@@ -2,6 +2,10 @@
 
 It yields the weights of all students at the steps asked for and knows no measure. What a student
 does never depends on the others: they share a loop, not a number.
+
+From one look at errors and losses to the next the host never waits for the device; on a GPU whole
+steps are replayed as graphs. A look itself is read at once: it costs several steps of arithmetic,
+beside which one wait is nothing, and to read it later would take a copy of all weights a look.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +21,7 @@ from tsframe.training.cohort import Cohort, Scales
 from tsframe.training.devices import sharing_products
 from tsframe.training.dropout import Dropout
 from tsframe.training.folding import folded
+from tsframe.training.graphs import Replays, Stepper
 from tsframe.training.keeping import Kept
 from tsframe.training.looking import evaluate, look
 from tsframe.training.losses import Objective
@@ -70,6 +75,7 @@ def train_stack(
     threads: int = 1,
     validation: SampleSet | None = None,
     dropout: Sequence[float] = (),
+    replays: Replays | None = None,
 ) -> Iterator[Snapshot]:
     """Train all students of a stack.
 
@@ -97,6 +103,8 @@ def train_stack(
         What students with the rule `BestValidation` are watched on.
     dropout : sequence of float, optional
         Rate of every student; none by default.
+    replays : Replays, optional
+        Records whole steps where the device has graphs and nothing is drawn on the host.
 
     Yields
     ------
@@ -130,7 +138,7 @@ def train_stack(
 
     def pull(absorb: Absorb, minibatch: int = 0) -> None:
         which = step * minibatches + minibatch
-        inputs, targets = training_set.batch(seated, which)
+        inputs, targets = training_set.batch(seated, which, found.get(minibatch))
         masks = None
         if silenced is not None:
             masks = silenced.masks(cohort, inputs.shape[1], which)
@@ -141,14 +149,19 @@ def train_stack(
         with sharing_products(threads if large else 1):
             backward(stack, buffers, inputs, absorb, masks)
 
-    done = np.zeros(students, dtype=int)
-
     def is_sound(loss: np.ndarray) -> np.ndarray:
         return np.asarray(np.isfinite(loss) & (np.nan_to_num(loss) <= EXPLODED * unit))
 
     def undecided(error: np.ndarray, loss: np.ndarray, glance: np.ndarray) -> np.ndarray:
         return np.asarray(due & ~(looks.settled(step, error, loss) & is_sound(glance)))
 
+    def seat() -> Stepper:
+        changed = [*stack.weights, *(tensor for item in state.memory for tensor in item)]
+        fixed = silenced is None and not training_set.varies and not state.draws
+        return Stepper(lambda: state.step(pull), changed, replays if fixed else None)
+
+    found: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+    done, stepper = np.zeros(students, dtype=int), seat()
     for step in range(looks.last + 1):
         wanted = step in snapshot_steps
         due = active & looks.due(step) if looks.any_due(step) else nobody
@@ -182,10 +195,13 @@ def train_stack(
             if layout.work < CROWDED * stack.layout.work:
                 stack, state, cohort = _move(stack, state, cohort, layout)
                 seated, seen = training_set.seat(layout), stack  # nothing holds the old stack
+                stepper = seat()
         if interrupted():
             raise InterruptedError(f"training was interrupted after {step} steps")
         state.prepare(done)
-        state.step(pull)
+        for k in range(minibatches if training_set.batch_size < training_set.size else 0):
+            found[k] = stepper.still(k, training_set.find(seated, step * minibatches + k))
+        stepper.take()
         done += 1
     yield Snapshot(step, result, steps, diverged, *train)
 

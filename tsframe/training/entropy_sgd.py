@@ -133,6 +133,11 @@ class EntropySGDState:
         )
 
     @property
+    def draws(self) -> bool:
+        """Whether there is noise."""
+        return self._kicks is not None
+
+    @property
     def memory(self) -> list[list[Tensor]]:
         """Tensors that move with the students when they change their slots."""
         return self.base.memory

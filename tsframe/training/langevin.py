@@ -83,6 +83,7 @@ class Langevin:
 class LangevinState:
     """A running optimization."""
 
+    draws: ClassVar[bool] = True
     memory: ClassVar[list[list[Tensor]]] = []
 
     def __init__(self, cohort: Cohort, normals: Normals) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from tsframe.streams import stream
 from tsframe.students.layout import Layout
+from tsframe.training.devices import upload
 from tsframe.training.orders import order_key, orders, orders_worth_a_call
 
 __all__ = ["SampleSet", "Seated", "TrainingSet"]
@@ -25,6 +26,7 @@ Vary = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 LOOKED_UP = 2**16  # targets of coming minibatches that are looked up at once
 ROWS_AT_ONCE = 128  # samples of one forward pass when a whole set is evaluated; fits the cache
+ROWS_ON_GPU = 1024  # the same where every call costs
 
 
 @dataclass
@@ -63,7 +65,7 @@ class SampleSet:
 
     def blocks(self) -> list[slice]:
         """Cut the samples into nearly equal blocks for evaluation."""
-        count = -(-self.size // ROWS_AT_ONCE)
+        count = -(-self.size // (ROWS_ON_GPU if self.inputs.is_cuda else ROWS_AT_ONCE))
         edges = [k * self.size // count for k in range(count + 1)]
         return [slice(start, stop) for start, stop in pairwise(edges)]
 
@@ -192,17 +194,41 @@ class TrainingSet(SampleSet):
         self._spans = [-1] * len(seeds)  # of which the orders are
         self._coming = Coming(None, 0, inputs[:0], targets[:0])
 
-    def batch(self, seated: Seated, step: int) -> tuple[Tensor, Tensor]:
+    @property
+    def varies(self) -> bool:
+        """Whether inputs are augmented, which is done on the host."""
+        return bool(self._varied)
+
+    def batch(
+        self, seated: Seated, step: int, found: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Give the inputs and targets of a step, as `Seated.block` does.
 
         Asked twice for one step, it gives the same twice, augmentation included.
+
+        Parameters
+        ----------
+        seated : Seated
+            This set.
+        step : int
+            Which minibatch, from 0 on.
+        found : (Tensor, Tensor), optional
+            What `find` gives of this step, if it is at hand.
         """
         if not self._varied:
-            return self._rows(seated, step)
+            return self._rows(seated, step, found)
         if self._given is None or self._given[0] != step:
-            inputs, targets = self._rows(seated, step)
+            inputs, targets = self._rows(seated, step, found)
             self._given = step, (self._vary(seated, inputs.clone()), targets)
         return self._given[1]
+
+    def _rows(
+        self, seated: Seated, step: int, found: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
+        if self.batch_size == self.size:
+            return seated.whole
+        places, targets = found or self.find(seated, step)
+        return seated.gather(places), targets
 
     def _vary(self, seated: Seated, inputs: Tensor) -> Tensor:
         for k in seated.sets:
@@ -213,14 +239,13 @@ class TrainingSet(SampleSet):
                 inputs[groups, :, :-1] = varied
         return inputs
 
-    def _rows(self, seated: Seated, step: int) -> tuple[Tensor, Tensor]:
-        if self.batch_size == self.size:
-            return seated.whole
+    def find(self, seated: Seated, step: int) -> tuple[Tensor, Tensor]:
+        """Give the places and the targets of a minibatch; see `Seated.look_up`."""
         coming = self._coming
         if coming.seated is not seated or not 0 <= step - coming.first < len(coming.places):
             coming = self._coming = self._look_up(seated, step)
         k = step - coming.first
-        return seated.gather(coming.places[k]), coming.targets[k]
+        return coming.places[k], coming.targets[k]
 
     def _look_up(self, seated: Seated, step: int) -> Coming:
         """Prepare some steps at once: to look up a few numbers costs no more than the call."""
@@ -246,9 +271,8 @@ class TrainingSet(SampleSet):
     @cached_property
     def _keys(self) -> Tensor:
         pairs = zip(self.seeds, self._own, strict=True)
-        return torch.tensor(
-            [order_key(seed, *own) for seed, own in pairs], device=self.inputs.device
-        )
+        keys = torch.tensor([order_key(seed, *own) for seed, own in pairs])
+        return upload(keys, self.inputs.device)
 
     @cached_property
     def _orders(self) -> Tensor:

@@ -34,6 +34,10 @@ class Optimization(Protocol):
     """A running optimization; `memory` lists what it keeps, each item laid out like the weights."""
 
     @property
+    def draws(self) -> bool:
+        """Whether its steps draw random numbers on the host, so that no graph can repeat them."""
+
+    @property
     def memory(self) -> list[list[Tensor]]:
         """Tensors that move with the students when they change their slots."""
 

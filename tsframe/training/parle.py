@@ -90,6 +90,11 @@ class ParleState:
         self._couplings = cohort.lay_numbers(self._coupling)
 
     @property
+    def draws(self) -> bool:
+        """Whether there is noise."""
+        return self.states[0].draws
+
+    @property
     def memory(self) -> list[list[Tensor]]:
         """Tensors that move with the students when they change their slots."""
         return [*self.places, *(item for state in self.states for item in state.memory)]

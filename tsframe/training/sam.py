@@ -99,6 +99,8 @@ class SAM(Composite):
 class SAMState:
     """A running optimization."""
 
+    draws: ClassVar[bool] = False
+
     def __init__(self, cohort: Cohort, base: SGDState | AdamState) -> None:
         self.cohort, self.base = cohort, base
         self._gradient = [torch.zeros_like(w) for w in cohort.weights]

@@ -108,6 +108,8 @@ class SGD:
 class SGDState:
     """A running optimization; `memory` lists what it keeps, each item laid out like the weights."""
 
+    draws: ClassVar[bool] = False
+
     def __init__(self, cohort: Cohort, velocity: list[Tensor]) -> None:
         self.cohort, self.weights, self.velocity = cohort, cohort.weights, velocity
         self._nesterov: bool = cohort.spec.nesterov
