@@ -16,6 +16,12 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not _has_gpu():
+        pytest.skip("needs a CUDA device")
+
+
 if not _has_gpu():  # kernels then run in Triton's interpreter; it asks when it is imported
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
