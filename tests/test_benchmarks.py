@@ -2,9 +2,10 @@
 
 import math
 
+import numpy as np
 import torch
 
-from tests.benchmarks import cases, compare, device, engines, growth
+from tests.benchmarks import cases, compare, device, engines, growth, step_costs
 
 
 def test_every_row_of_the_device_table_is_measured_or_said_to_be_missing(monkeypatch):
@@ -54,3 +55,12 @@ def test_a_loop_on_a_gpu_trains_some_and_its_time_is_scaled_up(monkeypatch):
     assert engines.run("a loop", trials, "cuda")["note"] == "old, scaled up from 8 students"
     engines.run("all", trials, "cuda"), engines.run("a loop", trials, "cpu")
     assert trained == [(8, "cuda"), (16, "cuda"), (16, "cpu")]
+
+
+def test_the_constants_of_the_cost_model_are_found_again():
+    truth = np.array([1e-4, 5e-5, 8e-10, 1.4e-9, 6e-12])
+    seconds = [float(np.dot(stack.parts, truth)) for stack in step_costs.STACKS]
+    found, ratios = step_costs.fit(step_costs.STACKS, seconds)
+    np.testing.assert_allclose(found, truth, rtol=1e-3)
+    np.testing.assert_allclose(ratios, 1.0, rtol=1e-4)
+    assert step_costs.StackOf(5, 1, batch=16, dim=10, sets=1, each=2).seconds() > 0.0

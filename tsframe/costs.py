@@ -8,7 +8,8 @@ stack takes
 
 where a unit is a hidden or an output unit. The constants were fitted to 31 stacks of widths 5 to
 500, depths 0 to 4, batches of 32 to 512, dimensions 50 to 1000 and 1 to 32 students a data set, on
-one core of a Xeon of 165 GFLOP/s: half of them within 3 percent, nine tenths within 13.
+one core of a Xeon of 165 GFLOP/s: half of them within 5 percent, nine tenths within 13.
+`python -m tests.benchmarks.step_costs` fits them anew.
 """
 
 from collections.abc import Hashable, Sequence
@@ -20,13 +21,15 @@ from tsframe.solving.cost import work, working_set
 from tsframe.solving.exact import ExactTask
 from tsframe.together import AnyTask
 from tsframe.training.devices import resolve_device, stack_bytes
+from tsframe.training.minibatches import ROWS_AT_ONCE
 from tsframe.training.products import PRECISIONS
+from tsframe.training.stopping import BestValidation
 
 __all__ = ["CostedTask", "StepCost", "memory_of", "shared_work", "work_of", "working_set_of"]
 
-UNIT, INPUT = 250.0, 146.0
+UNIT, INPUT = 235.0, 133.0
 NORM = 800.0  # more for a normalized hidden unit; 450 to 1100 on four stacks of 2 to 16 students
-LAYER, STEP = 1.4e7, 2.6e7
+LAYER, STEP = 8.9e6, 1.67e7
 NUMBER, TEACHER = 3300.0, 1.7e9  # to draw an input, a number each, and a teacher
 COPIES, VALUES = 5.0, 3.5  # of weights and of units in memory, those that come and go included
 NORM_VALUES = 3.0  # more of hidden units, where they are normalized
@@ -116,17 +119,16 @@ def work_of(task: CostedTask) -> float:
         return work(cast(ExactTask, task))
     stepping = cast(StepTask, task)
     cost, training = _steps(stepping), stepping.training
-    curves = len(stepping.curve_steps)
-    looks = 1 + curves
-    if training.stop is not None:
-        looks += training.max_steps // training.stop.check_every
-    passes = len(cost.shapes) if cost.normalized else 1  # folding takes one for each hidden layer
+    wholes = 1 + len(stepping.curve_steps)
+    folding = len(cost.shapes) - 1 if cost.normalized else 0  # passes: one for each hidden layer
+    rows = wholes * ((1 + folding) * task.n_train + task.n_test)
+    if (stop := training.stop) is not None:
+        look = min(task.n_train, ROWS_AT_ONCE)  # mostly they are over after the first block
+        if isinstance(stop, BestValidation):
+            look = task.n_train + stop.rows
+        rows += training.max_steps // stop.check_every * (folding * task.n_train + look)
     asked = sum(measure.flops(stepping.student_shape) for measure in stepping.measures)
-    return (
-        cost.own
-        + cost.looks(passes * looks * task.n_train + (1 + curves) * task.n_test)
-        + (1 + len(stepping.measure_steps)) * asked
-    )
+    return cost.own + cost.looks(rows) + (1 + len(stepping.measure_steps)) * asked
 
 
 def shared_work(task: CostedTask) -> dict[Hashable, float]:

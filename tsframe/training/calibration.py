@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -52,7 +52,9 @@ def kept_speed(
     -------
     float
     """
-    name = f"{platform.node()}, {device_name(device)}, torch {torch.__version__}"
+    # Predicted work is in the name: when predictions change, what was measured means nothing.
+    work = sum(_work(trials) for trials in _small_sweeps(make))
+    name = f"{platform.node()}, {device_name(device)}, torch {torch.__version__}, {work:.4g}"
     path = Path(platformdirs.user_cache_dir("tsframe")) / "speed.json"
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
@@ -78,13 +80,23 @@ def kept_speed(
 def _speed(make: Callable[[int, int, float, int], T], train: Callable[[list[T]], Any]) -> float:
     """Train some small sweeps; give their predicted work by the seconds taken."""
     work, seconds = 0.0, 0.0
-    for width, sets, students, steps in SMALL_SWEEPS:
-        rates = [0.01 * (k + 1) for k in range(students)]
-        trials = [make(width, seed, lr, steps) for seed in range(sets) for lr in rates]
+    for trials, (width, *_) in zip(_small_sweeps(make), SMALL_SWEEPS, strict=True):
         train([make(width, 0, 0.01, 1)])  # compiles its kernels
         start = time.perf_counter()
         train(trials)
         seconds += time.perf_counter() - start
-        shared = {key: cost for trial in trials for key, cost in trial.shared_flops.items()}
-        work += sum(trial.flops for trial in trials) + sum(shared.values())
+        work += _work(trials)
     return work / seconds
+
+
+def _small_sweeps(make: Callable[[int, int, float, int], T]) -> list[list[T]]:
+    return [
+        [make(width, seed, 0.01 * (k + 1), steps) for seed in range(sets) for k in range(students)]
+        for width, sets, students, steps in SMALL_SWEEPS
+    ]
+
+
+def _work(trials: Sequence[Costed]) -> float:
+    """Predict the work of training them together."""
+    shared = {key: cost for trial in trials for key, cost in trial.shared_flops.items()}
+    return sum(trial.flops for trial in trials) + sum(shared.values())
