@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -59,7 +60,7 @@ def like_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
     @contextlib.contextmanager
     def route(*_: object) -> Iterator[object]:
-        yield _cuda_route("float64", "strict")
+        yield replace(_cuda_route("float64", "strict"), recordable=True)
 
     monkeypatch.setattr("tsframe.together.product_route", route)
     monkeypatch.setattr("tsframe.students.sums.ordered", lambda values: True)

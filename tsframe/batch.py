@@ -184,7 +184,7 @@ def train_batch(
         threads,
         validation,
         [task.student.dropout for task in tasks],
-        replays,
+        replays if route.recordable else None,
     ):
         now = errors(snapshot, test, first.objective)
         # What is known now holds until a later snapshot says otherwise: a student that stopped

@@ -100,7 +100,7 @@ class Buffers:
             layers = []
             for after in range(1, bucket.depth + 1):
                 inputs = new(slots, width + 1, samples)
-                inputs[:, width] = 1.0
+                inputs[:, width].fill_(1.0)
                 last = after == bucket.depth
                 outputs = logits if last else new(slots, width, samples)
                 value, pulled_value = inputs[:, :width], pulled[:, :width]

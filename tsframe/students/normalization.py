@@ -74,5 +74,5 @@ def with_biases(left: Tensor, right: Tensor, pulled_biases: Tensor) -> tuple[Ten
         With one sample more, at which the constant unit is the only one that is not zero.
     """
     unit = right.new_zeros(*right.shape[:2], 1)
-    unit[:, -1] = 1.0
+    unit[:, -1].fill_(1.0)
     return torch.cat([left, pulled_biases], 2), torch.cat([right, unit], 2)

@@ -93,7 +93,7 @@ class Cohort:
         list of Tensor, shapes (slots, rows, 1)
         """
         like = self.weights[0]
-        numbers = upload(torch.as_tensor(np.append(values, vacant), dtype=like.dtype), like.device)
+        numbers = upload(torch.from_numpy(np.append(values, vacant)).to(like.dtype), like.device)
         laid = out or [w.new_empty(*w.shape[:2], 1) for w in self.weights]
         for students, one in zip(self._students, laid, strict=True):
             torch.index_select(numbers, 0, students, out=one.view(-1))

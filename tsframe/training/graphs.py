@@ -140,6 +140,6 @@ def capture(device: torch.device, body: Body) -> Body:
             body()
         here.wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, stream=aside, capture_error_mode="thread_local"):
             body()
     return graph.replay

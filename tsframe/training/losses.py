@@ -83,4 +83,4 @@ class Objective:
 
 @functools.cache
 def _minus_one(dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.tensor(-1.0, dtype=dtype, device=device)
+    return torch.full((), -1.0, dtype=dtype, device=device)

@@ -271,8 +271,8 @@ class TrainingSet(SampleSet):
     @cached_property
     def _keys(self) -> Tensor:
         pairs = zip(self.seeds, self._own, strict=True)
-        keys = torch.tensor([order_key(seed, *own) for seed, own in pairs])
-        return upload(keys, self.inputs.device)
+        keys = np.array([order_key(seed, *own) for seed, own in pairs])
+        return upload(torch.from_numpy(keys), self.inputs.device)
 
     @cached_property
     def _orders(self) -> Tensor:

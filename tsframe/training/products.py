@@ -63,6 +63,8 @@ class Route:
         Who computes them.
     strict : bool
         Whether no bit of a student depends on the others.
+    recordable : bool
+        Whether steps of such products may be recorded as graphs.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Route:
     min_work: int = 0
     products: Products = field(default_factory=Products)
     strict: bool = True
+    recordable: bool = True
 
 
 # Bits of these routes were compared over 12,000 random shapes each, one thread: slots of a batched
@@ -204,7 +207,8 @@ def product_route(
 def _cuda_route(precision: str, mode: str) -> Route:
     if precision == "float64" and mode == "strict":
         products = Products(elementwise, elementwise)
-        return Route("elementwise", rows_independent=True, products=products)
+        # A graph of so many small kernels would take gigabytes of the driver's memory.
+        return Route("elementwise", rows_independent=True, products=products, recordable=False)
     if precision != "tf32x3" and mode == "fast":
         return CUBLAS
     first, behind = (
