@@ -56,11 +56,14 @@ def kernel_device(monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def like_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the engine on the CPU take the products and the sums that strict takes on a GPU."""
+    import torch
+
     from tsframe.training.products import _cuda_route
 
     @contextlib.contextmanager
     def route(*_: object) -> Iterator[object]:
-        yield replace(_cuda_route("float64", "strict"), recordable=True)
+        there = _cuda_route("float64", "strict", torch.device("cpu"))
+        yield replace(there, recordable=True)
 
     monkeypatch.setattr("tsframe.together.product_route", route)
     monkeypatch.setattr("tsframe.students.sums.ordered", lambda values: True)

@@ -10,6 +10,7 @@ from tsframe.students.activations import ACTIVATIONS
 from tsframe.training.kernels import trust
 from tsframe.training.losses import Objective
 
+fusions = pytest.importorskip("tsframe.training.kernels.fusions")
 losses = pytest.importorskip("tsframe.training.kernels.losses")
 products = pytest.importorskip("tsframe.training.kernels.products")
 
@@ -205,6 +206,53 @@ def test_a_faulty_device_is_refused(monkeypatch, fault):
     monkeypatch.setattr(products, "bmm", bmm)
     found = trust._fault(torch.device("cpu"), "tf32x3", (75, 33, 17))
     assert found is None if fault == "nothing" else fault.strip() in str(found)
+
+
+def test_what_rides_on_products_is_trusted(kernel_device):
+    assert fusions.fault(torch.device(kernel_device), "ieee", 1e-6) is None
+
+
+def amplified(method, *out):
+    """Make a fault of one method: what it writes is off by more than rounding."""
+
+    def wrong(self, *operands):
+        getattr(fusions._Plain(), method)(*operands)
+        for place in out:
+            operands[place].mul_(1.0 + 1e-5)
+
+    return wrong
+
+
+def selfish(self, left, right, velocity, weights, rates, momenta, *rest):
+    fusions._Plain().follow(left, right, velocity, weights, rates, momenta, *rest)
+    weights.mul_(1.0 + 2e-7 * (momenta is None))
+
+
+def crowded(self, left, right, out, value, *rest):
+    fusions._Plain().activate(left, right, out, value, *rest)
+    value.mul_(1.0 + 2e-7 * (len(left) > 1))
+
+
+FAULTY = {
+    "of pre-activations": ("activate", amplified("activate", 2)),
+    "of hidden values": ("activate", amplified("activate", 3)),
+    "of pulled gradients": ("pull", amplified("pull", 3)),
+    "of gradients to logits": ("descend", amplified("descend", 1)),
+    "of steps": ("follow", amplified("follow", 3)),
+    "of velocities": ("follow", amplified("follow", 2)),
+    "hang on the momentum or decay of others": ("follow", selfish),
+    "hang on the batch": ("activate", crowded),
+}
+
+
+@pytest.mark.parametrize("words", FAULTY)
+def test_a_device_that_spoils_what_rides_on_products_is_refused(monkeypatch, words):
+    for method in ("activate", "pull", "follow", "descend"):
+        plain = getattr(fusions._Plain, method)
+        monkeypatch.setattr(fusions.KernelFusions, method, plain)
+    assert fusions.fault(torch.device("cpu"), "ieee", 1e-6) is None
+    monkeypatch.setattr(fusions.KernelFusions, *FAULTY[words])
+    assert words in str(fusions.fault(torch.device("cpu"), "ieee", 1e-6))
 
 
 def test_where_kernels_cannot_run_there_is_a_reason(monkeypatch):

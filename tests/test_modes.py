@@ -103,30 +103,46 @@ def test_with_them_a_student_has_the_same_bits_alone(like_a_gpu: None) -> None:
         assert_same_bits(together.isel(student=[k]).drop_vars("student"), alone)
 
 
-@pytest.mark.parametrize("precision", ["float32", "tf32x3"])
+@pytest.mark.parametrize("precision, fused", [("tf32x3", False), ("float32", True)])
 def test_the_kernels_train_the_same_students_each_by_itself(
-    kernel_device: str, precision: str, monkeypatch: pytest.MonkeyPatch
+    kernel_device: str, precision: str, fused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @contextlib.contextmanager
     def route_of_kernels(*_: object) -> Iterator[Any]:
-        yield _cuda_route(precision, "strict")
+        yield _cuda_route(precision, "strict", torch.device(kernel_device))
 
     few = SGD(0.1, momentum=0.9, batch_size=20, max_steps=2)
     trials = [trial(training=few, student=MLP(w, 1, "tanh"), n_test=20) for w in (5, 5, 9)]
+    if fused:  # with mates that need what others do not
+        decayed = replace(few, momentum=0.0, weight_decay=0.1)
+        trials[1:1] = [
+            trial(training=few, student=MLP(5, 1, "tanh", dropout=0.5), n_test=20),
+            trial(training=decayed, student=MLP(4, 2, "tanh"), n_test=20),
+            trial(training=decayed, student=MLP(1, 0, "tanh"), n_test=20),
+        ]
     here = train(trials, device="cpu")
     monkeypatch.setattr("tsframe.together.product_route", route_of_kernels)
+    refused = None if fused else "not today"
+    monkeypatch.setattr(products, "refusal_of_fusions", lambda *_: refused)
     multiply, calls = products.by_kernels, list[str]()
 
     def counted(*operands: Any, **how: Any) -> Any:
         calls.append(how["precision"])
         return multiply(*operands, **how)
 
+    def watched(*arguments: Any) -> Any:
+        with OnlyElementwise():
+            return train_batch(*arguments)
+
     monkeypatch.setattr("tsframe.training.products.by_kernels", counted)
-    there, alone = (train(some, device=kernel_device) for some in (trials, trials[1:2]))
-    assert there.attrs["products"] == "triton"
+    monkeypatch.setattr("tsframe.together.train_batch", watched)
+    there = train(trials, device=kernel_device)
+    assert there.attrs["products"] == ("triton fused" if fused else "triton")
     np.testing.assert_allclose(there.train_loss, here.train_loss, rtol=1e-5)
-    assert len(calls) > 2 * 2 * 2 * 4, "every product of every step"
-    assert_same_bits(there.isel(student=[1]).drop_vars("student"), alone.drop_vars("student"))
+    assert calls and (fused or len(calls) > 2 * 2 * 4), "every product of every step"
+    for k in range(len(trials)):
+        alone = train(trials[k : k + 1], device=kernel_device).drop_vars("student")
+        assert_same_bits(there.isel(student=[k]).drop_vars("student"), alone)
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 7, 64, 129])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["ACTIVATIONS", "Activation"]
+__all__ = ["ACTIVATIONS", "Activation", "name_of"]
 
 
 @dataclass(frozen=True)
@@ -89,3 +89,8 @@ ACTIVATIONS: dict[str, Activation] = {
         most_curved=0.0,
     ),
 }
+
+
+def name_of(activation: Activation) -> str:
+    """Give the name of a known activation."""
+    return next(name for name, known in ACTIVATIONS.items() if known is activation)

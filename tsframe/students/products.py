@@ -10,12 +10,15 @@ they compute it among others.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Product", "Products"]
+from tsframe.students.activations import Activation
+
+__all__ = ["Fusions", "Product", "Products"]
 
 Product = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -38,6 +41,46 @@ def _slotwise(left: Tensor, right: Tensor, out: Tensor) -> Tensor:
     return out
 
 
+class Fusions(Protocol):
+    """What some routes compute in one pass with a product; none of it hangs on the batch.
+
+    `wide` tells products of first layers, whose rows belong to several students.
+    """
+
+    def activate(
+        self,
+        left: Tensor,
+        right: Tensor,
+        out: Tensor,
+        value: Tensor,
+        activation: Activation,
+        wide: bool,
+    ) -> None:
+        """Write left @ right into `out`, and what the activation makes of it into `value`."""
+
+    def pull(
+        self, left: Tensor, right: Tensor, value: Tensor, z: Tensor, activation: Activation
+    ) -> None:
+        """Turn z, in place, into (left @ right) * phi'(z), where `value` is phi(z)."""
+
+    def follow(
+        self,
+        left: Tensor,
+        right: Tensor,
+        velocity: Tensor,
+        weights: Tensor,
+        rates: Tensor,
+        momenta: Tensor | None,
+        decays: Tensor | None,
+        nesterov: bool,
+        wide: bool,
+    ) -> None:
+        """Take a step of SGD along the gradient left @ right; without momenta, no velocity."""
+
+    def descend(self, objective: Any, logits: Tensor, targets: Tensor) -> None:
+        """Turn logits, in place, into the gradient of the mean loss of an objective."""
+
+
 @dataclass(frozen=True)
 class Products:
     """How the products of a stack are computed.
@@ -53,11 +96,14 @@ class Products:
         Whether torch adds a product of first layers to a multiple of what is there in one call: if
         that has the bits of two calls, or bits do not matter. So momentum that all students of a
         stack share rides in the product.
+    fusions : Fusions or None
+        What comes right after products, where the route has that.
     """
 
     first: Product = _wide
     behind: Product = _slotwise
     fused_sums: bool = False
+    fusions: Fusions | None = None
 
     def of_weights(self, index: int) -> Product:
         """Give the product that weight tensor `index` of a stack takes part in."""

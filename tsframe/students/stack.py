@@ -15,7 +15,7 @@ from torch import Tensor
 from tsframe.students.activations import Activation
 from tsframe.students.buffers import Buffers
 from tsframe.students.layout import Layout, VACANT
-from tsframe.students.products import Products
+from tsframe.students.products import Fusions, Products
 
 __all__ = ["Masks", "Stack", "copy_students"]
 
@@ -109,6 +109,9 @@ class Stack:
             Valid until the next forward pass over as many samples.
         """
         buffers = self.buffers(inputs.shape[1])
+        if self.products.fusions is not None and not self.normalized:
+            self._forward_fused(inputs.mT, buffers, self.products.fusions, masks)
+            return buffers
         self.products.first(self.weights[0], inputs.mT, buffers.first)
         for first, logits in buffers.linear:
             logits.copy_(first)
@@ -121,6 +124,22 @@ class Stack:
                     layer.value.mul_(masks[k][depth][0].view_as(layer.value))
                 self.products.behind(layer.weights, layer.inputs, layer.outputs)
         return buffers
+
+    def _forward_fused(
+        self, inputs: Tensor, buffers: Buffers, fusions: Fusions, masks: Masks | None
+    ) -> None:
+        """Let the activation of every layer ride on the product before it."""
+        for k, (bucket, layers) in enumerate(zip(self.layout.buckets, buffers.layers, strict=True)):
+            left, right = self.weights[0][:, bucket.rows], inputs
+            out, wide = buffers.first[:, bucket.rows], True
+            for depth, layer in enumerate(layers):
+                fusions.activate(left, right, out, layer.value, self.activation, wide)
+                if masks is not None:
+                    layer.value.mul_(masks[k][depth][0].view_as(layer.value))
+                left, right, out, wide = layer.weights, layer.inputs, layer.outputs, False
+            (self.products.first if wide else self.products.behind)(left, right, out)
+        for first, logits in buffers.linear:
+            logits.copy_(first)
 
 
 def copy_students(

@@ -43,10 +43,22 @@ def backward(
         What the forward pass was given. The values of masked units are unmasked for the activation,
         which may need them; where the factor was zero, so is the gradient.
     """
+    fusions = stack.products.fusions
     for first, logits in buffers.linear:
         first.copy_(logits)
     for k, layers in enumerate(buffers.layers):
         for depth, layer in reversed(list(enumerate(layers))):
+            if fusions is not None and layer.norm is None:
+                if masks is not None:
+                    mask, kept = masks[k][depth]
+                    layer.value.mul_(kept.view(*layer.value.shape[:-2], 1, 1))
+                hidden = layer.weights_t[:, :-1]  # without the row of the constant unit
+                fusions.pull(hidden, layer.outputs, layer.value, layer.z, stack.activation)
+                if masks is not None:
+                    layer.value.mul_(mask.view_as(layer.value))
+                    layer.z.mul_(mask.view_as(layer.z))
+                absorb(layer.index, layer.outputs, layer.inputs_t)
+                continue
             stack.products.behind(layer.weights_t, layer.outputs, layer.pulled_inputs)
             if layer.pulled_biases is None:
                 absorb(layer.index, layer.outputs, layer.inputs_t)

@@ -145,7 +145,10 @@ def train_stack(
         large = threads > 1 and stack.layout.work * training_set.batch_size > SHARED_WORK
         with sharing_products(threads if large else 1):
             buffers = stack.forward(inputs, masks)
-        objective.gradient_(buffers.logits, targets)
+        if stack.products.fusions is None:
+            objective.gradient_(buffers.logits, targets)
+        else:
+            stack.products.fusions.descend(objective, buffers.logits, targets)
         with sharing_products(threads if large else 1):
             backward(stack, buffers, inputs, absorb, masks)
 

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from tsframe.students.products import Products
-from tsframe.training.kernels.trust import refusal
+from tsframe.training.kernels.trust import refusal, refusal_of_fusions
 
 __all__ = [
     "MODES",
@@ -49,8 +49,9 @@ class Route:
     Attributes
     ----------
     name : str
-        ``"onednn"``, ``"blas"``, ``"cublas"``, ``"triton"`` or ``"elementwise"``; kept with the
-        results, for it changes bits.
+        ``"onednn"``, ``"blas"``, ``"cublas"``, ``"triton"``, ``"triton fused"`` (activations and
+        steps of SGD ride on products) or ``"elementwise"``; kept with the results, for it changes
+        bits.
     rows_independent : bool
         Whether a row of a product has the same bits beside any other rows. If so, the first layer
         is one wide product per data set; if not, every student has its own.
@@ -186,7 +187,7 @@ def product_route(
         _calls[kind] = _calls.get(kind, 0) + 1
     try:
         if kind == "cuda":
-            yield _cuda_route(precision, mode)
+            yield _cuda_route(precision, mode, device)
         elif _accurate:
             yield replace(ONEDNN, products=Products(fused_sums=onednn_fuses_sums()))
         else:
@@ -204,18 +205,21 @@ def product_route(
                 setting.fp32_precision = _found[kind]
 
 
-def _cuda_route(precision: str, mode: str) -> Route:
+def _cuda_route(precision: str, mode: str, device: torch.device) -> Route:
     if precision == "float64" and mode == "strict":
         products = Products(elementwise, elementwise)
         # A graph of so many small kernels would take gigabytes of the driver's memory.
         return Route("elementwise", rows_independent=True, products=products, recordable=False)
     if precision != "tf32x3" and mode == "fast":
         return CUBLAS
-    first, behind = (
-        partial(by_kernels, precision=_in_kernels(precision), wide=wide) for wide in (True, False)
-    )
-    products = Products(first, behind)
-    return Route("triton", rows_independent=True, products=products, strict=mode == "strict")
+    kernels = _in_kernels(precision)
+    first, behind = (partial(by_kernels, precision=kernels, wide=wide) for wide in (True, False))
+    name, products = "triton", Products(first, behind)
+    if refusal_of_fusions(device, kernels) is None:
+        from tsframe.training.kernels.fusions import KernelFusions  # imports Triton
+
+        name, products = "triton fused", replace(products, fusions=KernelFusions(kernels))
+    return Route(name, rows_independent=True, products=products, strict=mode == "strict")
 
 
 def _in_kernels(precision: str) -> str:

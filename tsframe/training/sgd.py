@@ -145,8 +145,20 @@ class SGDState:
 
     def absorb(self, index: int, left: Tensor, right: Tensor) -> None:
         """Update weight tensor `index`, whose gradient is left @ right."""
-        velocity = self.velocity[index]
-        if self._momentum == 0.0:
+        velocity, fusions = self.velocity[index], self.cohort.products.fusions
+        if fusions is not None:
+            fusions.follow(
+                left,
+                right,
+                velocity,
+                self.weights[index],
+                self.rates[index],
+                None if self._momentum == 0.0 else self.momenta[index],
+                None if self.decays is None else self.decays[index],
+                self._nesterov,
+                wide=index == 0,
+            )
+        elif self._momentum == 0.0:
             self.cohort.gradient(index, left, right, velocity)
             self._follow(index)
         elif self._fused is None or index:

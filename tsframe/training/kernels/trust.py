@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["ACCURACY", "refusal", "unless_refused"]
+__all__ = ["ACCURACY", "refusal", "refusal_of_fusions", "unless_refused"]
 
 # Relative error of a product of contraction 201 against float64. IEEE products are off by 3e-7. The
 # three products of TF32 leave out 2^-22 = 2.4e-7 of every term, and tensor cores cut their sums
@@ -39,6 +39,21 @@ def refusal(device: torch.device, precision: str = "ieee") -> str | None:
         A reason, or None if they are accurate and every student's numbers are its own.
     """
     return unless_refused(device, lambda: _fault(device, precision))
+
+
+@functools.cache
+def refusal_of_fusions(device: torch.device, precision: str = "ieee") -> str | None:
+    """Say why what `tsframe.training.kernels.fusions` offers is not to be used, if so.
+
+    Parameters and result are those of `refusal`.
+    """
+
+    def fault() -> str | None:
+        from tsframe.training.kernels import fusions
+
+        return fusions.fault(device, precision, ACCURACY[precision])
+
+    return unless_refused(device, fault)
 
 
 def unless_refused(device: torch.device, fault: Callable[[], str | None]) -> str | None:
