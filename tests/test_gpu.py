@@ -14,7 +14,7 @@ from tests.test_modes import many
 from tests.test_trial import assert_same_bits, mixed_trials, trial
 from tsframe.students.mlp import MLP
 from tsframe.training.adam import Adam
-from tsframe.training.kernels.trust import refusal
+from tsframe.training.kernels.trust import refusal, refusal_of_fusions
 from tsframe.training.schedules import log_steps
 from tsframe.training.sgd import SGD
 from tsframe.training.stopping import ZeroTrainError
@@ -52,6 +52,7 @@ def of_long_training() -> list[Trial]:
 def test_the_kernels_are_trusted_here() -> None:
     for precision in ("ieee", "tf32x3"):
         assert refusal(torch.device(DEVICE), precision) is None
+        assert refusal_of_fusions(torch.device(DEVICE), precision) is None
 
 
 @pytest.mark.parametrize("precision", ["float32", "tf32x3", "float64"])
@@ -116,7 +117,7 @@ def test_recording_takes_less_than_a_hundredth_of_a_long_training() -> None:
 def test_fast_and_strict_and_the_cpu_agree_to_rounding() -> None:
     trials = many()
     results = [taught(trials, mode="strict"), taught(trials, mode="fast"), train(trials, "cpu")]
-    assert [r.attrs["products"] for r in results[:2]] == ["triton", "cublas"]
+    assert [r.attrs["products"] for r in results[:2]] == ["triton fused", "cublas"]
     assert [r.attrs["mode"] for r in results] == ["strict", "fast", "strict"]
     for other in results[:2]:
         for name in ("train_loss", "test_loss", "weight_norm"):

@@ -61,15 +61,22 @@ def many() -> list[Trial]:
     return some + [trial(training=PLAIN, student=MLP(w), teacher=teacher) for w in (5, 9)]
 
 
+PRODUCTS = ("mm", "matmul", "einsum", "mv")
+SUMS = ("sum", "mean", "softmax", "norm", "var", "std", "prod")
+
+
 class OnlyElementwise(torch.overrides.TorchFunctionMode):
-    """Fails at every product of matrices by torch."""
+    """Fails at products of matrices by torch, and at its sums if they are more than one."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        assert not any(word in func.__name__ for word in ("mm", "matmul", "einsum", "mv")), func
+        name = func.__name__
+        assert not any(word in name for word in PRODUCTS), name
+        if any(word in name for word in SUMS) and isinstance(args[0], torch.Tensor):
+            assert args[0].ndim <= 1 or not args[0].is_floating_point(), name
         return func(*args, **kwargs or {})
 
 
-def test_no_product_of_an_engine_call_goes_past_its_route(
+def test_no_product_of_an_engine_call_goes_past_its_route_and_no_sum_is_torchs(
     like_a_gpu: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def watched(*arguments: Any) -> Any:
@@ -78,8 +85,10 @@ def test_no_product_of_an_engine_call_goes_past_its_route(
 
     monkeypatch.setattr("tsframe.together.train_batch", watched)
     assert train(many(), device="cpu").attrs["products"] == "elementwise"
-    with pytest.raises(AssertionError), OnlyElementwise():
-        torch.bmm(torch.ones(1, 1, 1), torch.ones(1, 1, 1))
+    one = torch.ones(1, 1, 1)
+    for fault in (lambda: torch.bmm(one, one), lambda: one.sum(1), lambda: torch.softmax(one, 1)):
+        with pytest.raises(AssertionError), OnlyElementwise():
+            fault()
 
 
 def test_products_and_sums_of_a_gpu_train_the_same_students(
@@ -122,6 +131,7 @@ def test_the_kernels_train_the_same_students_each_by_itself(
         ]
     here = train(trials, device="cpu")
     monkeypatch.setattr("tsframe.together.product_route", route_of_kernels)
+    monkeypatch.setattr("tsframe.students.sums.ordered", lambda values: True)  # as on a GPU
     refused = None if fused else "not today"
     monkeypatch.setattr(products, "refusal_of_fusions", lambda *_: refused)
     multiply, calls = products.by_kernels, list[str]()
