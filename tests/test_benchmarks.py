@@ -51,6 +51,7 @@ def test_a_loop_on_a_gpu_trains_some_and_its_time_is_scaled_up(monkeypatch):
 
     ran = engines.ENGINES | {"a loop": (lambda device: "old", train), "all": (lambda _: "", train)}
     monkeypatch.setattr(engines, "ENGINES", ran)
+    monkeypatch.setattr(engines, "memory", lambda engine, device: [])
     trials = compare.Place("gpu_medium", "cuda", students=16).trials(3, "float32")
     assert engines.run("a loop", trials, "cuda")["note"] == "old, scaled up from 8 students"
     engines.run("all", trials, "cuda"), engines.run("a loop", trials, "cpu")

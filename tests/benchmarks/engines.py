@@ -24,7 +24,7 @@ from tsframe.training.orders import order_key, orders
 __all__ = ["ENGINES", "product_rate", "run"]
 
 Data = tuple[np.ndarray, ...]  # x_train, y_train, minibatches (steps, batch), x_test, y_test
-Results = tuple[list[float], list[float]]  # train losses, test errors
+Results = tuple[Any, ...]  # train losses, test errors, and words if there are any to say
 FEW = 8  # students of a batch that a loop trains on a GPU
 
 
@@ -36,9 +36,19 @@ def run(engine: str, trials: list[tsframe.Trial], device: str = "cpu") -> dict[s
     if len(some) < len(trials):
         note += f", scaled up from {FEW} students"
     start = time.perf_counter()
-    losses, errors = train(some, device)
+    losses, errors, *words = train(some, device)
     seconds = (time.perf_counter() - start) * len(trials) / len(some)
+    note = ", ".join([note, *words, *memory(engine, device)])
     return dict(seconds=seconds, train_loss=losses, test_error=errors, note=note)
+
+
+def memory(engine: str, device: str) -> list[str]:
+    """Say how much of a GPU torch took, where it did."""
+    if device == "cpu" or engine.startswith("jax"):
+        return []
+    import torch
+
+    return [f"{1e-6 * torch.cuda.max_memory_allocated(device):.0f} MB"]
 
 
 def run_tsframe(mode: str, precision: str | None = None) -> Callable[..., Results]:
@@ -48,7 +58,11 @@ def run_tsframe(mode: str, precision: str | None = None) -> Callable[..., Result
         if precision:
             trials = [replace(trial, precision=precision) for trial in trials]
         result = tsframe.train(trials, device=device, mode=mode)
-        return result.train_loss.values.tolist(), result.test_error.values.tolist()
+        losses, errors = result.train_loss.values.tolist(), result.test_error.values.tolist()
+        attrs = result.attrs
+        if "graphs" not in attrs:
+            return losses, errors
+        return losses, errors, f"{attrs['graphs']} graphs in {attrs['graph_seconds']} s"
 
     return train
 
@@ -177,7 +191,9 @@ def run_torch_loop(trials: list[tsframe.Trial], device: str) -> Results:
                     linear.bias.copy_(torch.as_tensor(b))
                 modules += [linear, nn.ReLU()]
             model = nn.Sequential(*modules[:-1]).to(device)
-            optimizer = torch.optim.SGD(model.parameters(), lr, momentum=MOMENTUM)
+            optimizer = torch.optim.SGD(
+                model.parameters(), lr, momentum=MOMENTUM, fused=device != "cpu"
+            )
             for rows in order:
                 optimizer.zero_grad()
                 nn.functional.cross_entropy(model(x[rows]), y[rows]).backward()
