@@ -16,9 +16,9 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from tsframe.training.kernels.losses import descend_logits
-from tsframe.training.kernels.products import DEPTHS, warps_of
+from tsframe.training.kernels.products import BEGINNINGS, DEPTHS, warps_of
 from tsframe.training.kernels.steps import stay
-from tsframe.training.kernels.tiles import multiply
+from tsframe.training.kernels.tiles import multiply, OF_THE_BATCH
 
 INTEGERS = {"targets", "sets", "order"}  # pointers to int64
 POINTERS = INTEGERS | set(
@@ -44,6 +44,8 @@ def compiled(kernel, warps, **constants):
             aligned[place,] = [["tt.divisibility", 16]]
         elif name in NUMBERS:
             signature[name] = "fp32"
+        elif name not in OF_THE_BATCH:
+            aligned[place,] = [["tt.divisibility", 16]]
     source = ASTSource(kernel, signature, constants, aligned)
     stages = {"num_stages": 1} if kernel is stay else {}
     made = triton.compile(source, GPUTarget("cuda", 90, 32), {"num_warps": warps, **stages})
@@ -55,6 +57,7 @@ def compiled(kernel, warps, **constants):
         usage = subprocess.run(ask, capture_output=True, text=True, check=True).stdout
     return {
         "shared": made.metadata.shared,
+        "wide copies": len(re.findall(r"cp\.async\S* [^;]*, 0x10", ptx)),
         "stack": int(re.findall(r"STACK:(\d+)", usage)[0]),
         "fma": ptx.count("fma.rn.f32"),
         "tensor cores": len(re.findall(r"\b(?:wgmma\.mma_async|mma)\.sync", ptx)),
@@ -70,7 +73,15 @@ def kernels():
     name : str
     written : dict of str to int
     """
-    task = {"TASK": "multiply", "ACTIVATION": "", "ADDS": False, "DECAYS": False, "NESTEROV": False}
+    aligned = dict.fromkeys(BEGINNINGS, 16)
+    task = {
+        **aligned,
+        "TASK": "multiply",
+        "ACTIVATION": "",
+        "ADDS": False,
+        "DECAYS": False,
+        "NESTEROV": False,
+    }
     for precision, depth in DEPTHS.items():
         tile = {"ROWS": 64, "COLUMNS": 64, "DEPTH": depth, "PRECISION": precision}
         warps = warps_of(64, 64, precision)

@@ -49,5 +49,10 @@ def test_tf32_products_come_in_threes(written):
     assert count == 3 * 32 // 8 and written["multiply tf32x3"]["fma"] == 0
 
 
+def test_rows_that_begin_at_multiples_of_16_are_copied_16_bytes_at_a_time(written):
+    assert written["multiply ieee"]["wide copies"] == 3 * 64 * (16 + 16) // 4 // 128
+    assert written["multiply tf32x3"]["wide copies"] == 3 * 64 * (32 + 32) // 4 // 128
+
+
 def test_products_keep_their_sums_in_registers(written):
     assert written["multiply ieee"]["stack"] == written["multiply tf32x3"]["stack"] == 0

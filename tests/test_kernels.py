@@ -1,6 +1,7 @@
 """Laws of the products of our own: accurate, and every student's numbers its own."""
 
 import ast
+import inspect
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tsframe.training.kernels import trust
 from tsframe.training.losses import Objective
 
 fusions = pytest.importorskip("tsframe.training.kernels.fusions")
+tiles = pytest.importorskip("tsframe.training.kernels.tiles")
 losses = pytest.importorskip("tsframe.training.kernels.losses")
 products = pytest.importorskip("tsframe.training.kernels.products")
 
@@ -132,20 +134,32 @@ def test_a_device_is_trusted_whose_bits_hang_on_nothing_else(kernel_device, prec
     assert trust._fault(device, precision, (70, 17, 17)) is None
 
 
-def test_tiles_hang_on_the_shape_of_a_student_alone(monkeypatch):
-    launched = []
+def test_what_is_compiled_hangs_on_the_shape_of_a_student_alone(monkeypatch):
+    names, launched = inspect.signature(products.multiply.fn).parameters, []
 
     class Recorder:
         def __getitem__(self, grid):
-            return lambda *operands, **options: launched.append(options)
+            return lambda *operands, **options: launched.append((operands, options))
 
     monkeypatch.setattr(products, "multiply", Recorder())
-    for wide, batches in ((False, [(1, 10), (50, 10)]), (True, [(1, 10), (3, 10), (2, 90)])):
-        launched.clear()
-        for slots, rows in batches:
-            left, right = torch.ones(slots, rows, 20), torch.ones(slots, 20, 30)
-            products.bmm(left, right, torch.ones(slots, rows, 30), wide=wide)
-        assert all(options == launched[0] for options in launched)
+    for wide, batches in ((False, [(1, 10), (50, 10)]), (True, [(1, 10), (3, 10), (2, 96)])):
+        for samples in (32, 33):
+            launched.clear()
+            for slots, rows in batches:
+                left, right = torch.ones(slots, rows, 21), torch.ones(slots, 21, samples)
+                products.bmm(left, right, torch.ones(slots, rows, samples), wide=wide)
+            options = [options for _, options in launched]
+            assert all(other == options[0] for other in options)
+            assert options[0]["RIGHT_BY"] == (16 if samples == 32 else 1)
+            told = [
+                {
+                    name: (number == 1, number % 16 == 0)
+                    for name, number in zip(names, operands, strict=False)
+                    if isinstance(number, int) and name not in tiles.OF_THE_BATCH
+                }
+                for operands, _ in launched
+            ]
+            assert len(told[0]) > 10 and all(other == told[0] for other in told)
 
 
 @pytest.mark.parametrize("outputs, samples", [(1, 1), (3, 33), (17, 130)])

@@ -30,6 +30,7 @@ __all__ = ["activated_bmm", "bmm", "followed_bmm", "pulled_bmm", "warps_of"]
 # such that what the compiler writes for an H200 keeps its sums in registers.
 DEPTHS = {"ieee": 16, "tf32x3": 32}
 SHARES = {"ieee": 1024, "tf32x3": 256}
+BEGINNINGS = ("LEFT_BY", "RIGHT_BY", "OUT_BY", "SIDE_BY")
 TALLEST, WIDEST = 64, 64  # rows and columns of the largest tile
 
 
@@ -233,6 +234,7 @@ def _launch(
             *out4.stride(),
             *side4.stride(),
             *(stride for t in told for stride in t.stride()[-3:]),
+            **dict(zip(BEGINNINGS, map(_beginning, (left, right, out4, side4)), strict=True)),
             TASK=task,
             ACTIVATION=activation,
             ADDS=beta != 0.0 or numbers[1] is not None,
@@ -245,6 +247,13 @@ def _launch(
             num_warps=warps_of(down, across, precision),
         )
     return out
+
+
+def _beginning(tensor: Tensor) -> int:
+    """Give 16 where all rows (or columns) begin at multiples of it, as then do matrices, else 1."""
+    *between, row, column = tensor.stride()
+    lines = row if column == 1 else column
+    return 1 if any(stride % 16 for stride in (lines, *between)) else 16
 
 
 def _check(

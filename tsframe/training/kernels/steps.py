@@ -29,7 +29,9 @@ def _moved(weights, velocity, decay, rate, scales, biases):
     return weights - rate * velocity, velocity
 
 
-@triton.jit
+@triton.jit(
+    do_not_specialize="places steps first_group middle_group last_group target_slot".split()
+)  # they hang on the batch; see `tiles`
 def stay(
     first,
     middle,

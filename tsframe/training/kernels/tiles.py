@@ -5,10 +5,19 @@ import triton.language as tl
 
 from tsframe.training.kernels.elementwise import activated, pulled
 
-__all__ = ["multiply"]
+__all__ = ["OF_THE_BATCH", "multiply"]
 
 
-@triton.jit(do_not_specialize=["rows", "places", "units"])
+# Triton compiles anew where a number is one or a multiple of 16. It is not to ask that of numbers
+# that hang on the batch: one and the same program computes a student alone and among others. What
+# matrices begin at multiples of is told by LEFT_BY, ..., which hang on the strides inside of them.
+OF_THE_BATCH = (
+    "rows places units left_slot right_slot out_group out_place side_group side_place rate_slot "
+    "momentum_slot decay_slot"
+).split()
+
+
+@triton.jit(do_not_specialize=OF_THE_BATCH)
 def multiply(
     left,
     right,
@@ -47,6 +56,10 @@ def multiply(
     decay_slot,
     decay_row,
     decay_column,
+    LEFT_BY: tl.constexpr,
+    RIGHT_BY: tl.constexpr,
+    OUT_BY: tl.constexpr,
+    SIDE_BY: tl.constexpr,
     TASK: tl.constexpr,
     ACTIVATION: tl.constexpr,
     ADDS: tl.constexpr,
@@ -74,9 +87,11 @@ def multiply(
     row, column, step = tl.arange(0, ROWS), tl.arange(0, COLUMNS), tl.arange(0, DEPTH)
     inside = (row < rows - top)[:, None]
     beside = (column < columns - start)[None, :]
-    left_at = left + (slot * left_slot + top * left_row)
+    left += tl.multiple_of(slot * left_slot, LEFT_BY)
+    right += tl.multiple_of(slot * right_slot, RIGHT_BY)
+    left_at = left + top * left_row
     left_at = left_at + (row[:, None] * left_row + step[None, :] * left_step)
-    right_at = right + (slot * right_slot + start * right_column)
+    right_at = right + start * right_column
     right_at = right_at + (step[:, None] * right_step + column[None, :] * right_column)
     total = tl.zeros((ROWS, COLUMNS), tl.float32)
     for done in range(0, contraction, DEPTH):
@@ -92,11 +107,13 @@ def multiply(
     unit = (top.to(tl.int32) + row)[:, None]
     group, place = slot // places, (slot % places).to(tl.int32) + unit // units
     unit = unit % units
-    out += group * out_group + start * out_column
-    out_at = out + (place.to(tl.int64) * out_place + unit.to(tl.int64) * out_row)
+    out += tl.multiple_of(group * out_group, OUT_BY) + start * out_column
+    out_at = out + tl.multiple_of(place.to(tl.int64) * out_place, [OUT_BY, OUT_BY])
+    out_at = out_at + unit.to(tl.int64) * out_row
     out_at = out_at + column[None, :] * out_column
-    side += group * side_group + start * side_column
-    side_at = side + (place.to(tl.int64) * side_place + unit.to(tl.int64) * side_row)
+    side += tl.multiple_of(group * side_group, SIDE_BY) + start * side_column
+    side_at = side + tl.multiple_of(place.to(tl.int64) * side_place, [SIDE_BY, SIDE_BY])
+    side_at = side_at + unit.to(tl.int64) * side_row
     side_at = side_at + column[None, :] * side_column
     if TASK == "multiply":
         if ADDS:
