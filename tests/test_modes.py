@@ -1,6 +1,7 @@
 """Laws of the two modes: what strict promises on a GPU is made of parts that any CPU can test."""
 
 import contextlib
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -275,6 +276,23 @@ def test_mode_precision_products_and_device_stand_in_the_store(tmp_path: Any) ->
         "what was asked"
     )
     assert verify(place(tmp_path / "s.zarr"), 4, sweep, device="cpu").code == 0
+
+
+def test_a_store_from_before_there_were_modes_goes_on(tmp_path: Any) -> None:
+    def sweep(seeds: int) -> Sweep:
+        return Sweep(lambda seed: trial(seed=seed, training=PLAIN), seed=range(seeds))
+
+    path = tmp_path / "s.zarr"
+    old = run(sweep(2), path, n_jobs=1, device="cpu")
+    for file in (path / "runs").glob("1*.json"):
+        facts = json.loads(file.read_text())
+        facts.pop("mode", None)
+        file.write_text(json.dumps(facts))
+    assert "mode" not in open_store(path).attrs
+    assert verify(place(path), 4, sweep(2), device="cpu").code == 0
+    grown = run(sweep(3), path, n_jobs=1, device="cpu")
+    assert (grown.state == 1).all()
+    assert_same_bits(grown[["train_loss"]].isel(seed=slice(2)), old[["train_loss"]])
 
 
 def test_trials_that_know_no_mode_are_strict_or_refused(tmp_path: Any) -> None:

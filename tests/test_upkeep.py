@@ -68,6 +68,11 @@ def test_a_study_that_changed_is_told_by_the_repetition(
     code, out, _ = call("verify", "good", "--level", "4")
     assert code == 2
     assert "damaged: the cell (slope=" in out and "did not come out the same" in out
+    engine = store / "runs" / "1.engine.json"
+    engine.write_text(json.dumps(json.loads(engine.read_text()) | {"mode": "fast"}))
+    code, out, _ = call("verify", "good", "--level", "4")
+    assert code == 0, "nobody promised bits in the mode fast"
+    assert "note: the cell (slope=" in out and "did not come out the same" in out
 
 
 def test_a_store_is_packed_for_plain_xarray(store: Path, project: Path, call: Call) -> None:  # noqa: F811
