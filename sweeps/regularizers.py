@@ -8,7 +8,7 @@ teacher, after a budget of steps that is the same for all.
 
 The answer on synthetic data is theirs: regularizers change the test error and not the ability to
 fit. On a nearly flat spectrum weight decay and dropout lower the error at true labels from 0.41 by
-0.07 and 0.04, on a steep one by 0.02 and not at all; students with either, or with noise in the
+0.07 and 0.03, on a steep one by 0.02 and not at all; students with either, or with noise in the
 flat directions, or with all three, or with batch normalization fit random labels exactly all the
 same. Only early stopping declines to, for its validation sample tells it that there is nothing to
 learn. Noise in flat directions does no harm where they are flat; where they are not it costs 0.12.
