@@ -58,6 +58,7 @@ def compiled(kernel, warps, **constants):
     return {
         "shared": made.metadata.shared,
         "wide copies": len(re.findall(r"cp\.async\S* [^;]*, 0x10", ptx)),
+        "registers": int(re.findall(r"REG:(\d+)", usage)[0]),
         "stack": int(re.findall(r"STACK:(\d+)", usage)[0]),
         "fma": ptx.count("fma.rn.f32"),
         "tensor cores": len(re.findall(r"\b(?:wgmma\.mma_async|mma)\.sync", ptx)),
