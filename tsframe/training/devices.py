@@ -23,7 +23,8 @@ __all__ = [
 ]
 
 CACHE = 48e6  # bytes of a stack on the CPU; measured best of 12, 24, 48 and 96 MB
-SHARE = 0.3  # of the free memory of a GPU that a stack may take, before any has been too large
+SHARE = 0.1  # of the free memory of a GPU that a stack may take in its steps, before any has been
+# too large: to evaluate it takes several times that, and a tenth holds more than fills the GPU
 SOFTLY = 1  # omp_pause_soft: settings such as the number of threads are kept
 SMALL_STACK = 1e6  # bytes; smaller stacks are not split to keep all threads busy
 

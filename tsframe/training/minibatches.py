@@ -26,7 +26,7 @@ Vary = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 LOOKED_UP = 2**16  # targets of coming minibatches that are looked up at once
 ROWS_AT_ONCE = 128  # samples of one forward pass when a whole set is evaluated; fits the cache
-ROWS_ON_GPU = 1024  # the same where every call costs
+ROWS_ON_GPU = 512  # the same where every call costs; no more, for the memory it takes
 
 
 @dataclass
