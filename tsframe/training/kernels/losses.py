@@ -13,7 +13,7 @@ from tsframe.training.losses import Objective
 
 __all__ = ["gradient_", "loss_gradient"]
 
-TILE = 2048  # numbers of a tile, of at least 16 samples
+TILE = 2048  # numbers of a tile, of at least 4 samples
 
 
 @triton.jit
@@ -96,9 +96,9 @@ def gradient_(objective: Objective, logits: Tensor, targets: Tensor) -> Tensor:
         )
     if not logits.numel():
         return logits
-    rows = triton.next_power_of_2(outputs)
-    columns = min(max(16, TILE // rows), triton.next_power_of_2(samples))
-    blocks = triton.cdiv(samples, columns)
+    rows = 1 << (outputs - 1).bit_length()
+    columns = min(max(4, TILE // rows), 1 << (samples - 1).bit_length())
+    blocks = -(-samples // columns)
     with torch.cuda.device_of(logits):
         descend_logits[(slots * blocks,)](
             logits,

@@ -19,7 +19,6 @@ from a GPU yet.
 from collections.abc import Sequence
 
 import torch
-import triton
 from torch import Tensor
 
 from tsframe.training.kernels.tiles import multiply
@@ -211,9 +210,9 @@ def _launch(
         )
     if not out.numel():
         return out
-    down = TALLEST if wide else min(TALLEST, max(16, triton.next_power_of_2(rows)))
-    across = min(WIDEST, max(16, triton.next_power_of_2(columns)))
-    programs = slots * triton.cdiv(rows, down) * triton.cdiv(columns, across)
+    down = TALLEST if wide else min(TALLEST, max(16, 1 << (rows - 1).bit_length()))
+    across = min(WIDEST, max(16, 1 << (columns - 1).bit_length()))
+    programs = slots * -(-rows // down) * -(-columns // across)
     told = [side if t is None else t for t in numbers]  # what is None is not read
     with torch.cuda.device_of(out):
         multiply[(programs,)](

@@ -11,7 +11,6 @@ in what the compiler writes for an H200; no figure from a GPU yet.
 from collections.abc import Sequence
 
 import torch
-import triton
 from torch import Tensor
 
 from tsframe.training.kernels.steps import stay
@@ -178,7 +177,7 @@ def train_residents(
 
 def _padded(size: int) -> int:
     """Give the length of a side of a tile."""
-    return max(16, int(triton.next_power_of_2(size)))
+    return max(16, 1 << (size - 1).bit_length())
 
 
 def _numbers(width: int, depth: int, dim: int, outputs: int) -> int:
