@@ -289,10 +289,14 @@ def test_a_store_from_before_there_were_modes_goes_on(tmp_path: Any) -> None:
         facts.pop("mode", None)
         file.write_text(json.dumps(facts))
     assert "mode" not in open_store(path).attrs
+    engine = path / "runs" / "1.engine.json"
+    assert open_store(path).attrs["device"] == json.loads(engine.read_text())["device"]
     assert verify(place(path), 4, sweep(2), device="cpu").code == 0
     grown = run(sweep(3), path, n_jobs=1, device="cpu")
     assert (grown.state == 1).all()
     assert_same_bits(grown[["train_loss"]].isel(seed=slice(2)), old[["train_loss"]])
+    engine.write_text(json.dumps(json.loads(engine.read_text()) | {"mode": "fast"}))
+    assert open_store(path).attrs["mode"] == "fast; strict", "of all runs"
 
 
 def test_trials_that_know_no_mode_are_strict_or_refused(tmp_path: Any) -> None:

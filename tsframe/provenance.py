@@ -99,12 +99,18 @@ class Runs:
             if run.get("git")
         ]
         versions = [run["versions"]["tsframe"] for run in begun if run.get("versions")]
+        mixed = {  # what may differ from run to run and says how far numbers can be trusted
+            key: "; ".join(dict.fromkeys(str(facts[key]) for facts in engine if key in facts))
+            for key in ("device", "precision", "products", "mode")
+            if any(key in facts for facts in engine)
+        }
         return {
             "runs": len(begun),
             "hosts": sorted({str(run["host"]) for run in begun if "host" in run}),
             "commits": list(dict.fromkeys(commits)),
             "tsframe": sorted({str(version) for version in versions}),
             **next((facts for facts in engine if facts), {}),
+            **mixed,
         }
 
 
