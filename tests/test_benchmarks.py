@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from tests.benchmarks import cases, compare, device, engines, growth, step_costs
+from tests.benchmarks import cases, compare, device, engines, growth, refilling, step_costs
 
 
 def test_every_row_of_the_device_table_is_measured_or_said_to_be_missing(monkeypatch):
@@ -65,3 +65,16 @@ def test_the_constants_of_the_cost_model_are_found_again():
     np.testing.assert_allclose(found, truth, rtol=1e-3)
     np.testing.assert_allclose(ratios, 1.0, rtol=1e-4)
     assert step_costs.StackOf(5, 1, batch=16, dim=10, sets=1, each=2).seconds() > 0.0
+
+
+def test_a_simulated_thread_takes_as_long_as_the_definition_says():
+    alike = np.full((32, 16), 100)  # nobody stops before others: two stacks, whatever is done
+    full = refilling.one_table([16] * 16)
+    for tables, refill in ((False, False), (False, True), (True, False), (True, True)):
+        assert math.isclose(refilling.seconds(alike, tables, refill), 2 * 100 * full)
+    ragged = np.full((2, 16), 50)
+    ragged[0, 0] = 100
+    both = 50 * refilling.one_table([16, 16]) + 50 * refilling.one_table([1])
+    assert math.isclose(refilling.seconds(ragged, False, False), both)
+    apart = refilling.one_table([16] * 8) + refilling.one_table([1] * 8)
+    assert math.isclose(refilling.best_tables([16, 1] * 8), apart)

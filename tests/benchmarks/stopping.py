@@ -1,11 +1,11 @@
 """Time students that stop at very different times, against as many steps shared out evenly.
 
-    python -m tests.benchmarks.stopping [--repeats 3]
+    python -m tests.benchmarks.stopping [--repeats 3] [--students 512]
 
-512 students of width 30 on 32 data sets, whose learning rates span a factor of 100, stop when they
-interpolate. The same number of student-steps is then done by 512 students that all train equally
-long. If students that have finished left no room to the others, the first would be slower by the
-ratio of the longest to the mean time.
+512 students of width 30, or more, sixteen on a data set, whose learning rates span a factor of 100,
+stop when they interpolate. The same number of student-steps is then done by as many students that
+all train equally long. If students that have finished left no room to the others, the first would
+be slower by the ratio of the longest to the mean time.
 """
 
 import argparse
@@ -20,8 +20,10 @@ from tests.benchmarks.cases import DIM
 LONGEST = 4000
 
 
-def trials(max_steps: int, stop: tsframe.ZeroTrainError | None) -> list[tsframe.Trial]:
-    """Build 16 learning rates on each of 32 data sets."""
+def trials(
+    max_steps: int, stop: tsframe.ZeroTrainError | None, students: int = 512
+) -> list[tsframe.Trial]:
+    """Build 16 learning rates on each of so many data sets."""
     return [
         tsframe.Trial(
             inputs=tsframe.Gaussian(dim=DIM, spectrum=tsframe.Sloppy(0.05)),
@@ -32,7 +34,7 @@ def trials(max_steps: int, stop: tsframe.ZeroTrainError | None) -> list[tsframe.
             n_test=500,
             seed=seed,
         )
-        for seed in range(32)
+        for seed in range(students // 16)
         for lr in np.geomspace(0.003, 0.3, 16).tolist()
     ]
 
@@ -48,15 +50,16 @@ def main() -> None:
     """Let the two take turns and print how their rates compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
-    repeats = parser.parse_args().repeats
-    staggered = trials(LONGEST, tsframe.ZeroTrainError())
+    parser.add_argument("--students", type=int, default=512, help="a multiple of 16")
+    asked = parser.parse_args()
+    staggered = trials(LONGEST, tsframe.ZeroTrainError(), asked.students)
     steps = timed(staggered)[1]
-    even = trials(round(steps.mean()), None)
+    even = trials(round(steps.mean()), None, asked.students)
     print(
         f"steps: mean {steps.mean():.0f}, median {np.median(steps):.0f}, longest {steps.max():.0f}"
     )
     rates: list[list[float]] = [[], []]
-    for _ in range(repeats):
+    for _ in range(asked.repeats):
         for mine, students in zip(rates, (staggered, even), strict=True):
             seconds, done = timed(students)
             mine.append(done.sum() / seconds)

@@ -3,6 +3,10 @@
 It yields the weights of all students at the steps asked for and knows no measure. What a student
 does never depends on the others: they share a loop, not a number.
 
+The places of those who finish are given up, and nobody is let in from stacks that wait: students of
+a data set start together, seats are a rectangle of as many for every data set, and a full data set
+beside ones with few students left would leave most seats vacant; see `tests/benchmarks/RESULTS.md`.
+
 From one look at errors and losses to the next the host never waits for the device; on a GPU whole
 steps are replayed as graphs. A look itself is read at once: it costs several steps of arithmetic,
 beside which one wait is nothing, and to read it later would take a copy of all weights a look.
