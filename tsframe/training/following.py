@@ -47,7 +47,9 @@ class Following:
 
     def follow(self, done: np.ndarray) -> bool:
         """Follow students that have done so many steps each; tell whether any number changed."""
-        before = self.values.copy() if self._kinds else self.values
+        if not self._kinds:  # as of most: then no step costs more
+            return False
+        before = self.values.copy()
         for spec, members in self._kinds:
             steps = done[members]
             for step in set(steps.tolist()):
