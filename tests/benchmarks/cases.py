@@ -29,6 +29,8 @@ class Case:
         Gives the trials; students of one shape lie side by side.
     device : str
         What it is made for.
+    timed : int
+        So many of them are timed; all are judged by their losses.
     """
 
     what: str
@@ -36,6 +38,7 @@ class Case:
     engines: tuple[str, ...]
     build: Callable[[int, str], list[tsframe.Trial]]
     device: str = "cpu"
+    timed: int = 10**9
 
 
 def flops(trials: list[tsframe.Trial]) -> float:
@@ -132,9 +135,9 @@ CASES = {
     "wide": Case(
         "32 students, width 500, depth 2, 16 on each data set", 100, JAX, alike(32, 500, 2, 16)
     ),
-    "alone_10": Case("one student, width 10, depth 1", 4000, LOOP, alike(1, 10, 1, 1)),
-    "alone_100": Case("one student, width 100, depth 2", 2000, LOOP, alike(1, 100, 2, 1)),
-    "alone_500": Case("one student, width 500, depth 2", 500, LOOP, alike(1, 500, 2, 1)),
+    "alone_10": Case("one student, width 10, depth 1", 4000, LOOP, alike(8, 10, 1, 1), timed=1),
+    "alone_100": Case("one student, width 100, depth 2", 2000, LOOP, alike(8, 100, 2, 1), timed=1),
+    "alone_500": Case("one student, width 500, depth 2", 500, LOOP, alike(8, 500, 2, 1), timed=1),
     "gpu_narrow": Case(
         "4096 students, width 10, depth 1, 16 on each data set",
         4000,

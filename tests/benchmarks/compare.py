@@ -23,7 +23,7 @@ import os
 import statistics
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -77,14 +77,16 @@ def compare(place: Place, engines: list[str], repeats: int, steps: int) -> None:
     gate_steps = min(GATE_STEPS, steps)
     oracle = "tsframe" if place.device == "cpu" else "tsframe fast"
     truth = np.array(place.run(oracle, gate_steps, "float64")["train_loss"])
+    judged, place = place, replace(place, students=min(place.students, CASES[place.case].timed))
+    students = min(len(truth), place.students)
     work = flops(place.trials(steps, "float32"))
     print(
-        f"\n{place.case}: {CASES[place.case].what}; {len(truth)} students, {steps} steps on "
+        f"\n{place.case}: {CASES[place.case].what}; {students} students, {steps} steps on "
         f"{place.device}; load {os.getloadavg()[0]:.1f}"
     )
     void = []
     for engine in engines:
-        losses = np.array(place.run(engine, gate_steps)["train_loss"])
+        losses = np.array(judged.run(engine, gate_steps)["train_loss"])
         off = np.abs(losses / truth[: len(losses)] - 1)
         if np.median(off) >= GATE:
             void.append(engine)
@@ -108,7 +110,7 @@ def compare(place: Place, engines: list[str], repeats: int, steps: int) -> None:
         error = np.mean(cold[engine][0]["test_error"])
         print(
             f"  {engine:15}{median:8.1f}{min(times):8.1f}-{max(times):<5.1f}{median / ours[0]:7.2f}"
-            f"{step / len(truth) * 1e6:9.2f}{step / ours[1]:7.2f}{rate:14.0f}"
+            f"{step / students * 1e6:9.2f}{step / ours[1]:7.2f}{rate:14.0f}"
             f"{1e-9 * work / rate / step:9.0%}{error:12.4f}"
             f"  {cold[engine][0]['note']}{'  VOID' if engine in void else ''}",
             flush=True,
