@@ -18,7 +18,6 @@ from tsframe.students.layout import Layout
 from tsframe.students.mlp import MLP
 from tsframe.students.stack import Stack
 from tsframe.teachers import LinearTeacher, Teacher
-from tsframe.training import engine
 from tsframe.training.adam import Adam
 from tsframe.training.backward import backward
 from tsframe.training.engine import train_stack
@@ -31,6 +30,7 @@ from tsframe.training.parle import Parle
 from tsframe.training.sam import SAM
 from tsframe.training.sgd import SGD
 from tsframe.training.stopping import BestValidation, ZeroTrainError
+from tsframe.training.table import Table
 from tsframe.trial import train, Trial
 
 DIM, CLASSES, N = 5, 3, 300  # more samples than one block of evaluation has
@@ -205,13 +205,14 @@ MIXED = kinds(
 
 
 def test_a_student_is_the_same_to_the_bit_alone_and_in_any_company(monkeypatch):
-    move, moved = engine._move, []
+    move = Table.moved
+    moved: list[Stack] = []
 
-    def spy(stack, *rest):
-        moved.append(stack)
-        return move(stack, *rest)
+    def spy(tables, layout):
+        moved.extend(table.stack for table in tables)
+        return move(tables, layout)
 
-    monkeypatch.setattr(engine, "_move", spy)
+    monkeypatch.setattr(Table, "moved", spy)
     trials = [replace(trial, curve_steps=(0, 3, 5)) for trial in MIXED]
     together, reversed_ = (
         train(some, device="cpu", threads=threads)

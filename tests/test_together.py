@@ -6,15 +6,20 @@ import weakref
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from tests.test_trial import assert_same_bits, product_setting, trial
 from tsframe.batch import train_batch
 from tsframe.students.mlp import MLP
+from tsframe.training.adam import Adam
+from tsframe.training.batching import tables_of
 from tsframe.training.devices import release_team, sharing_products
 from tsframe.training.orders import epoch_order
 from tsframe.training.sgd import SGD
+from tsframe.training.stopping import TrainLossBelow, ZeroTrainError
+from tsframe.training.table import Table
 from tsframe.trial import train
 
 
@@ -76,6 +81,49 @@ def test_a_stack_too_large_for_memory_is_halved_and_nothing_else_changes(monkeyp
         train(trials, device="cpu")
 
 
+@pytest.mark.parametrize("curve_steps", [(), (0, 5, 31)], ids=["no curves", "curves"])
+@pytest.mark.parametrize("training", [SGD(0.1, momentum=0.9), Adam(0.02)], ids=["sgd", "adam"])
+def test_how_many_tables_a_stack_has_enters_no_result(training, curve_steps, monkeypatch):
+    rules = [ZeroTrainError(check_every=4), TrainLossBelow(0.9, check_every=7), None]
+    students = [
+        trial(
+            student=MLP(width, depth),
+            training=replace(training, batch_size=20, max_steps=40, lr=lr, stop=stop),
+            curve_steps=curve_steps,
+            seed=seed,
+        )
+        for seed in range(3)
+        for width, depth in ((5, 1), (20, 1), (9, 2))
+        for lr, stop in zip((0.3, 0.1, 0.05), rules, strict=True)
+    ]
+    numbers, moved = [], Table.moved
+
+    def spy(tables, layout):
+        numbers.append(len(tables))
+        return moved(tables, layout)
+
+    monkeypatch.setattr(Table, "moved", spy)
+    one = train(students, device="cpu", threads=1)
+    assert set(numbers) <= {1}
+    monkeypatch.setattr("tsframe.training.devices.CACHE", 3.5 * students[0].bytes)
+    several = train(students, device="cpu", threads=1)
+    assert max(numbers) > 3, "several tables, whose students sit down together later"
+    assert len(set(one.steps.values)) > 2, "they end at different times"
+    assert_same_bits(several, one)
+
+
+def test_data_sets_with_as_many_students_sit_at_one_table():
+    data = [0] * 5 + [1] * 2 + [2] * 5 + [3] * 2 + [4]
+    shapes, sizes = [(5, 1)] * 15, [1.0] * 15
+    tables = tables_of(range(15), data, shapes, sizes, limit=5.0)
+    assert tables == [[*range(5)], [*range(7, 12)], [5, 6, 12, 13, 14]]
+    assert tables_of(range(15), data, shapes, sizes, limit=np.inf) == [
+        [i for table in tables for i in table]
+    ]
+    cut = tables_of([0, 1, 2, 3, 14], data, shapes, sizes, limit=2.0)
+    assert sorted(i for table in cut for i in table) == [0, 1, 2, 3, 14] and max(map(len, cut)) == 2
+
+
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "erf"])
 def test_threads_that_share_the_products_of_a_lone_student_change_no_bit(activation, monkeypatch):
     wide = MLP(401, 2, activation)  # 401 x 97 hidden values: more than torch gives one thread
@@ -86,7 +134,7 @@ def test_threads_that_share_the_products_of_a_lone_student_change_no_bit(activat
         shared.append(threads)
         return sharing_products(threads)
 
-    monkeypatch.setattr("tsframe.training.engine.sharing_products", spy)
+    monkeypatch.setattr("tsframe.training.table.sharing_products", spy)
     several, alone = (train([one], device="cpu", threads=n) for n in (3, 1))
     if several.attrs["products"] == "onednn":
         assert set(shared) == {3, 1}, "three threads, then one"

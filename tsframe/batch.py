@@ -4,6 +4,7 @@ spectrum -> inputs -> teacher -> samples -> students -> training -> measures, in
 picture. Everything random hangs on the seeds of the tasks; nothing here is random by itself.
 """
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol
 
@@ -24,6 +25,9 @@ from tsframe.students.layout import Layout
 from tsframe.students.mlp import MLP
 from tsframe.students.stack import Stack
 from tsframe.tasks import draw_tasks, draw_validation
+from tsframe.training.adam import Adam
+from tsframe.training.batching import tables_of
+from tsframe.training.devices import table_bytes
 from tsframe.training.engine import Snapshot, train_stack
 from tsframe.training.folding import folded
 from tsframe.training.graphs import Replays
@@ -39,6 +43,7 @@ __all__ = [
     "MEASURES_OVER_STEPS",
     "StepTask",
     "check_steps",
+    "pools",
     "train_batch",
 ]
 
@@ -64,6 +69,8 @@ class StepTask(AskingTask, Protocol):
     def order_key(self) -> int | None: ...  # noqa: D102
     @property
     def minibatch_key(self) -> Hashable: ...  # noqa: D102
+    @property
+    def bytes(self) -> float: ...  # noqa: D102
 
 
 def check_steps(task: StepTask) -> None:
@@ -94,6 +101,20 @@ def check_steps(task: StepTask) -> None:
             "Jacot2018 sets the learning rate of each layer, as only SGD without weight decay "
             f"takes it; got training={training!r}. Use SGD(lr), or another initialization."
         )
+
+
+def pools(tasks: Sequence[StepTask]) -> bool:
+    """Whether tasks that can step together pay in larger stacks, of several tables.
+
+    So it is where students end at times of their own. What is drawn on the host is drawn in one
+    order, at one table.
+    """
+    return any(task.training.stop is not None for task in tasks) and all(
+        isinstance(task.training, SGD | Adam)
+        and not task.student.dropout
+        and task.augmentation is None
+        for task in tasks
+    )
 
 
 def train_batch(
@@ -155,6 +176,10 @@ def train_batch(
             ),
         )
 
+    def cut(chosen: list[int]) -> list[list[int]]:
+        limit = table_bytes(device) if pools(tasks) else math.inf
+        return tables_of(chosen, data, shapes, [task.bytes for task in tasks], limit)
+
     activation = ACTIVATIONS[first.student.activation]
     start = Stack.zeros(
         arrange(range(students)),
@@ -185,6 +210,7 @@ def train_batch(
         validation,
         [task.student.dropout for task in tasks],
         replays if route.recordable else None,
+        cut,
     ):
         now = errors(snapshot, test, first.objective)
         # What is known now holds until a later snapshot says otherwise: a student that stopped

@@ -16,7 +16,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import cast, Protocol
 
-from tsframe.batch import StepTask
+from tsframe.batch import pools, StepTask
 from tsframe.solving.cost import work, working_set
 from tsframe.solving.exact import ExactTask
 from tsframe.together import AnyTask
@@ -167,7 +167,10 @@ def memory_of(tasks: Sequence[CostedTask], threads: int) -> float:
         for task, itemsize in zip(stepping, sizes, strict=True)
     )
     held = sum(task.bytes for task in stepping)
-    at_once = threads * stack_bytes(resolve_device("cpu"), threads, held) / max(held, 1.0)
+    stepped = cast(Sequence[StepTask], stepping)
+    at_once = (
+        threads * stack_bytes(resolve_device("cpu"), threads, held, pools(stepped)) / max(held, 1.0)
+    )
     exact = sorted((task.bytes for task in tasks if task.exact), reverse=True)[:threads]
     return PROCESS + min(1.0, at_once) * (engine + DATA * sum(sets.values())) + sum(exact)
 

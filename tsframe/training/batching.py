@@ -1,9 +1,10 @@
 """Which students go into one stack: those that can step together, as many as the cache holds."""
 
+import math
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 
-__all__ = ["stacks_of"]
+__all__ = ["stacks_of", "tables_of"]
 
 
 def stacks_of(
@@ -52,6 +53,45 @@ def stacks_of(
             some = parts[k * len(parts) // count : (k + 1) * len(parts) // count]
             stacks.append([i for part in some for i in part])
     return sorted(stacks, key=lambda stack: -sum(sizes[i] for i in stack))
+
+
+def tables_of(
+    students: Sequence[int],
+    data: Sequence[int],
+    shapes: Sequence[tuple[int, int]],
+    sizes: Sequence[float],
+    limit: float,
+) -> list[list[int]]:
+    """Split the students of a stack among tables, data sets with as many of them side by side.
+
+    Parameters
+    ----------
+    students : sequence of int
+        Indices.
+    data, shapes, sizes : sequences over all indices
+        Data set, (width, depth) and bytes of each.
+    limit : float
+        Bytes of a table, about; a data set that has more is cut.
+
+    Returns
+    -------
+    list of list of int
+        Nearly equal ones.
+    """
+    sets: dict[int, list[int]] = defaultdict(list)
+    for i in students:
+        sets[data[i]].append(i)
+    parts = []
+    for members in sorted(sets.values(), key=lambda some: (-len(some), some[0])):
+        parts += _cut(sorted(members, key=lambda i: (shapes[i], i)), sizes, limit)
+    total = sum(sizes[i] for i in students)
+    count = max(1, math.ceil(total / limit))
+    tables: list[list[int]] = [[] for _ in range(count)]
+    before = 0.0
+    for part in parts:
+        tables[min(count - 1, int(before * count / total))] += part
+        before += sum(sizes[i] for i in part)
+    return [table for table in tables if table]
 
 
 def _cut(members: list[int], sizes: Sequence[float], limit: float) -> list[list[int]]:

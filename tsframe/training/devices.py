@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import functools
+import math
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -19,10 +20,12 @@ __all__ = [
     "resolve_device",
     "sharing_products",
     "stack_bytes",
+    "table_bytes",
     "upload",
 ]
 
 CACHE = 48e6  # bytes of a stack on the CPU; measured best of 12, 24, 48 and 96 MB
+POOL = 8.0  # times as many in a stack whose students stop at times of their own
 SHARE = 0.1  # of the free memory of a GPU that a stack may take in its steps, before any has been
 # too large: to evaluate it takes several times that, and a tenth holds more than fills the GPU
 SOFTLY = 1  # omp_pause_soft: settings such as the number of threads are kept
@@ -61,11 +64,16 @@ def device_name(device: torch.device) -> str:
     return f"cpu ({torch.backends.cpu.get_cpu_capability()})"
 
 
-def stack_bytes(device: torch.device, threads: int, total: float) -> float:
-    """Bytes of one stack: what the cache holds, but not so many that a thread has no stack."""
+def table_bytes(device: torch.device) -> float:
+    """Bytes of students that step together: what the cache holds."""
+    return math.inf if device.type == "cuda" else CACHE
+
+
+def stack_bytes(device: torch.device, threads: int, total: float, pooled: bool = False) -> float:
+    """Bytes of one stack: one table, or several, but not so many that a thread has no stack."""
     if device.type == "cuda":
         return _shares.get(str(device), SHARE) * torch.cuda.mem_get_info(device)[0]
-    return min(CACHE, max(SMALL_STACK, total / threads))
+    return min(POOL * CACHE if pooled else CACHE, max(SMALL_STACK, total / threads))
 
 
 def free_memory(device: torch.device) -> None:

@@ -3,9 +3,10 @@
 It yields the weights of all students at the steps asked for and knows no measure. What a student
 does never depends on the others: they share a loop, not a number.
 
-The places of those who finish are given up, and nobody is let in from stacks that wait: students of
-a data set start together, seats are a rectangle of as many for every data set, and a full data set
-beside ones with few students left would leave most seats vacant; see `tests/benchmarks/RESULTS.md`.
+Students sit at tables, see `tsframe.training.table`. The places of those who finish are given up,
+and nobody is let in from stacks that wait: students of a data set start together, seats are a
+rectangle of as many for every data set, and a full data set beside ones with few students left
+would leave most seats vacant; see `tests/benchmarks/RESULTS.md`.
 
 From one look at errors and losses to the next the host never waits for the device; on a GPU whole
 steps are replayed as graphs. A look itself is read at once: it costs several steps of arithmetic,
@@ -13,30 +14,27 @@ beside which one wait is nothing, and to read it later would take a copy of all 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from tsframe.students.layout import Layout
 from tsframe.students.stack import copy_students, Stack
-from tsframe.training.backward import backward
 from tsframe.training.cohort import Cohort, Scales
-from tsframe.training.devices import sharing_products
 from tsframe.training.dropout import Dropout
 from tsframe.training.folding import folded
-from tsframe.training.graphs import Replays, Stepper
+from tsframe.training.graphs import Replays
 from tsframe.training.keeping import Kept
 from tsframe.training.looking import evaluate, look
 from tsframe.training.losses import Objective
 from tsframe.training.minibatches import SampleSet, TrainingSet
-from tsframe.training.optimizer import Absorb, Optimization, Optimizer
+from tsframe.training.optimizer import Optimization, Optimizer
 from tsframe.training.stopping import Looks
+from tsframe.training.table import Descent, Table
 
 __all__ = ["Snapshot", "train_stack"]
 
 EXPLODED = 1e6  # a loss so many times that of zero outputs counts as divergence
-SHARED_WORK = 1e7  # multiply-adds of a forward pass, above which threads share its products
 CROWDED = 0.95  # seats are rearranged when the work shrinks to this fraction
 
 
@@ -80,6 +78,7 @@ def train_stack(
     validation: SampleSet | None = None,
     dropout: Sequence[float] = (),
     replays: Replays | None = None,
+    cut: Callable[[list[int]], list[list[int]]] = lambda students: [students],
 ) -> Iterator[Snapshot]:
     """Train all students of a stack.
 
@@ -98,7 +97,7 @@ def train_stack(
     snapshot_steps : sequence of int
         Steps at which the students are wanted, besides the end.
     interrupted : callable
-        Asked before every step.
+        Asked before every step; InterruptedError once it says so.
     scales : sequence, optional
         Factors on the learning rates of layers; see `Cohort`.
     threads : int
@@ -109,52 +108,41 @@ def train_stack(
         Rate of every student; none by default.
     replays : Replays, optional
         Records whole steps where the device has graphs and nothing is drawn on the host.
+    cut : callable, optional
+        Splits students among tables; all sit at one by default. Several are for students that draw
+        nothing on the host: neither dropout, nor augmentations, nor noise.
 
     Yields
     ------
     Snapshot
         At each snapshot step at which some student is still in training, ascending; the last one is
         the end.
-
-    Raises
-    ------
-    InterruptedError
-        When `interrupted` says so.
     """
-    students, minibatches = len(optimizers), optimizers[0].minibatches
-    stack = initial.clone()
+    students = len(optimizers)
+    descent = Descent(
+        training_set,
+        objective,
+        optimizers[0].minibatches,
+        Dropout(dropout) if any(dropout) else None,
+        threads,
+        replays,
+        interrupted,
+    )
     copied = initial.clone().weights
     result = Stack(initial.layout, initial.activation, copied, products=initial.products)
-    seated = training_set.seat(stack.layout)
-    cohort = Cohort(
-        stack.layout, stack.weights, optimizers, training_set.seeds, scales, stack.products
-    )
-    state = optimizers[0].start(cohort)
-    silenced = Dropout(dropout) if any(dropout) else None
+    everyone = Table(descent, *_begun(initial, optimizers, training_set.seeds, scales))
+    tables, done = [everyone], np.zeros(students, dtype=int)
+    del everyone
+    layouts = [arrange(some) for some in cut(list(range(students)))]
+    if len(layouts) > 1:
+        tables = [Table.moved(tables, layout) for layout in layouts]
     steps, diverged = np.zeros(students, dtype=int), np.zeros(students, dtype=bool)
     active, train = np.ones(students, dtype=bool), np.empty((2, students))
-    nobody = np.zeros(students, dtype=bool)
     unit = np.array([objective.chance_loss(y) or np.inf for y in training_set.targets.cpu()])
     rules = [spec.stop for spec in optimizers]
     looks = Looks(rules, [spec.max_steps for spec in optimizers])
     kept = None if validation is None else Kept(result, rules)
     step = 0
-
-    def pull(absorb: Absorb, minibatch: int = 0) -> None:
-        which = step * minibatches + minibatch
-        inputs, targets = training_set.batch(seated, which, found.get(minibatch))
-        masks = None
-        if silenced is not None:
-            masks = silenced.masks(cohort, inputs.shape[1], which)
-        large = threads > 1 and stack.layout.work * training_set.batch_size > SHARED_WORK
-        with sharing_products(threads if large else 1):
-            buffers = stack.forward(inputs, masks)
-        if stack.products.fusions is None:
-            objective.gradient_(buffers.logits, targets)
-        else:
-            stack.products.fusions.descend(objective, buffers.logits, targets)
-        with sharing_products(threads if large else 1):
-            backward(stack, buffers, inputs, absorb, masks)
 
     def is_sound(loss: np.ndarray) -> np.ndarray:
         return np.asarray(np.isfinite(loss) & (np.nan_to_num(loss) <= EXPLODED * unit))
@@ -162,67 +150,67 @@ def train_stack(
     def undecided(error: np.ndarray, loss: np.ndarray, glance: np.ndarray) -> np.ndarray:
         return np.asarray(due & ~(looks.settled(step, error, loss) & is_sound(glance)))
 
-    def seat() -> Stepper:
-        changed = [*stack.weights, *(tensor for item in state.memory for tensor in item)]
-        fixed = silenced is None and not training_set.varies and not state.draws
-        return Stepper(lambda: state.step(pull), changed, replays if fixed else None)
-
-    found: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-    done, stepper = np.zeros(students, dtype=int), seat()
-    for step in range(looks.last + 1):
-        wanted = step in snapshot_steps
-        due = active & looks.due(step) if looks.any_due(step) else nobody
-        if wanted or due.any():
-            steps[active] = step
-            seen = folded(stack, training_set)
+    while True:
+        due, wanted = active & looks.due(step), step in snapshot_steps
+        steps[active] = step
+        for table in tables:
+            here = np.isin(np.arange(students), table.stack.layout.students) & active
+            if not (wanted or due[here].any()):
+                continue
+            seen = folded(table.stack, training_set)
             error, loss, glance = look(
                 seen, training_set, objective, students, None if wanted else undecided, arrange
             )
-            train[:, active] = error[active], loss[active]
-        if due.any():
+            train[:, here] = error[here], loss[here]
             # At first glance, as nobody should depend on how long others are looked at.
-            sound = is_sound(glance)
-            sound &= is_sound(loss) | ~looks.ended(step)
-            diverged |= due & ~sound
-            finished = due & (looks.reached(step, error, loss) | ~sound)
+            sound = is_sound(glance) & (is_sound(loss) | ~looks.ended(step))
+            looked = due & here
+            diverged |= looked & ~sound
+            finished = looked & (looks.reached(step, error, loss) | ~sound)
             if kept is not None and validation is not None:
                 unseen = evaluate(seen, validation, objective, students)[0]
-                finished |= kept.look(step, due & sound, seen, unseen, train)
-            copy_students(seen.layout, result.layout, seen.weights, result.weights, finished)
+                finished |= kept.look(step, looked & sound, seen, unseen, train)
+            gone = here if wanted else finished
+            copy_students(seen.layout, result.layout, seen.weights, result.weights, gone)
             if kept is not None:
                 kept.restore(finished, result, steps, train)
             active &= ~finished
-            if not active.any():
-                break
+        if not active.any():
+            break
         if wanted:
-            copy_students(seen.layout, result.layout, seen.weights, result.weights, active)
             yield Snapshot(step, result, steps.copy(), diverged.copy(), *train.copy())
-        if due.any() and finished.any():
-            layout = arrange(np.flatnonzero(active).tolist())
-            if layout.work < CROWDED * stack.layout.work:
-                stack, state, cohort = _move(stack, state, cohort, layout)
-                seated, seen = training_set.seat(layout), stack  # nothing holds the old stack
-                stepper = seat()
-        if interrupted():
-            raise InterruptedError(f"training was interrupted after {step} steps")
-        state.prepare(done)
-        for k in range(minibatches if training_set.batch_size < training_set.size else 0):
-            found[k] = stepper.still(k, training_set.find(seated, step * minibatches + k))
-        stepper.take()
-        done += 1
+        tables = _closer(tables, active, arrange, cut)
+        coming = min([looks.after(step), *(s for s in snapshot_steps if s > step)])
+        for table in tables:
+            table.run(done, step, coming)
+        step = coming
     yield Snapshot(step, result, steps, diverged, *train)
 
 
-def _move(
-    stack: Stack, state: Optimization, cohort: Cohort, layout: Layout
-) -> tuple[Stack, Optimization, Cohort]:
-    """Seat the students of `layout`, with what their optimizer remembers."""
-    moved = Stack.zeros(
-        layout, stack.activation, stack.weights[0], stack.normalized, stack.products
-    )
-    copy_students(stack.layout, layout, stack.weights, moved.weights)
-    memory = [[torch.zeros_like(w) for w in moved.weights] for _ in state.memory]
-    for before, after in zip(state.memory, memory, strict=True):
-        copy_students(stack.layout, layout, before, after)
-    cohort = replace(cohort, layout=layout, weights=moved.weights)
-    return moved, state.moved(cohort, memory), cohort
+def _begun(
+    initial: Stack,
+    optimizers: Sequence[Optimizer],
+    seeds: Sequence[int],
+    scales: Sequence[Scales] | None,
+) -> tuple[Stack, Cohort, Optimization]:
+    """Begin the optimization of a copy of all students."""
+    stack = initial.clone()
+    cohort = Cohort(stack.layout, stack.weights, optimizers, seeds, scales, stack.products)
+    return stack, cohort, optimizers[0].start(cohort)
+
+
+def _closer(
+    tables: list[Table],
+    active: np.ndarray,
+    arrange: Callable[[Sequence[int]], Layout],
+    cut: Callable[[list[int]], list[list[int]]],
+) -> list[Table]:
+    """Let those who go on sit closer together, if it saves enough."""
+    before = sum(table.stack.layout.work for table in tables)
+    seated = np.concatenate([table.stack.layout.students for table in tables])
+    if active[seated].all():
+        return tables
+    layouts = [arrange(some) for some in cut(np.flatnonzero(active).tolist())]
+    if sum(layout.work for layout in layouts) >= CROWDED * before:
+        return tables
+    return [Table.moved(tables, layout) for layout in layouts]

@@ -166,9 +166,10 @@ class Looks:
         """The step at which the last student must stop."""
         return int(self.budgets.max())
 
-    def any_due(self, step: int) -> bool:
-        """Tell whether somebody, still in training or not, is looked at after so many steps."""
-        return step in self._ends or any(step % every == 0 for every in self._intervals)
+    def after(self, step: int) -> int:
+        """Give the next step after which somebody, still in training or not, is looked at."""
+        ends = [end for end in self._ends if end > step]
+        return min(ends + [(step // every + 1) * every for every in self._intervals])
 
     def due(self, step: int) -> np.ndarray:
         """Tell which students are looked at after so many steps, shape (students,)."""

@@ -1,0 +1,155 @@
+"""A table: students of a stack that take their steps together.
+
+A stack whose students stop at very different times begins as several tables, each as large as the
+cache holds. From one look to the next a table takes all its steps before another takes its own. At
+a look those who go on sit down at as few tables as will hold them, so that the last of them all
+share the price of a step.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tsframe.students.layout import Layout
+from tsframe.students.stack import copy_students, Stack
+from tsframe.training.backward import backward
+from tsframe.training.cohort import Cohort
+from tsframe.training.devices import sharing_products
+from tsframe.training.dropout import Dropout
+from tsframe.training.graphs import Replays, Stepper
+from tsframe.training.losses import Objective
+from tsframe.training.minibatches import TrainingSet
+from tsframe.training.optimizer import Absorb, Optimization
+
+__all__ = ["Descent", "Table"]
+
+SHARED_WORK = 1e7  # multiply-adds of a forward pass, above which threads share its products
+
+
+@dataclass(frozen=True, eq=False)
+class Descent:
+    """What all tables of a stack have in common.
+
+    Attributes
+    ----------
+    training_set : TrainingSet
+        What students are trained on.
+    objective : Objective
+        What is minimized.
+    minibatches : int
+        Minibatches that one step looks at.
+    silenced : Dropout or None
+        Which units are silent.
+    threads : int
+        Share one product of a large table.
+    replays : Replays or None
+        Records whole steps where the device has graphs and nothing is drawn on the host.
+    interrupted : callable
+        Asked before every step.
+    """
+
+    training_set: TrainingSet
+    objective: Objective
+    minibatches: int
+    silenced: Dropout | None
+    threads: int
+    replays: Replays | None
+    interrupted: Callable[[], bool]
+
+
+class Table:
+    """Students that step together, and their optimization.
+
+    Parameters
+    ----------
+    descent : Descent
+        How they step.
+    stack : Stack
+        Their weights, which change.
+    cohort : Cohort
+        The same students as their optimizer sees them.
+    state : Optimization
+        Their running optimization.
+    """
+
+    def __init__(self, descent: Descent, stack: Stack, cohort: Cohort, state: Optimization) -> None:
+        self.stack, self._cohort, self._state, self._descent = stack, cohort, state, descent
+        self._seated = descent.training_set.seat(stack.layout)
+        self._members = stack.layout.students
+        work = stack.layout.work * descent.training_set.batch_size
+        self._threads = descent.threads if work > SHARED_WORK else 1
+        self._found: dict[int, tuple[Tensor, Tensor]] = {}
+        self._step = 0
+        changed = [*stack.weights, *(tensor for item in state.memory for tensor in item)]
+        fixed = descent.silenced is None and not descent.training_set.varies and not state.draws
+        self._stepper = Stepper(
+            lambda: state.step(self._pull), changed, descent.replays if fixed else None
+        )
+
+    def run(self, done: np.ndarray, start: int, stop: int) -> None:
+        """Take the steps from `start` to before `stop`.
+
+        Parameters
+        ----------
+        done : ndarray of int, shape (students,)
+            Steps that each student of the stack has done; counted on.
+        start, stop : int
+            Steps.
+
+        Raises
+        ------
+        InterruptedError
+            When `interrupted` says so.
+        """
+        descent, training_set = self._descent, self._descent.training_set
+        whole = training_set.batch_size == training_set.size
+        for self._step in range(start, stop):
+            if descent.interrupted():
+                raise InterruptedError(f"training was interrupted after {self._step} steps")
+            self._state.prepare(done)
+            for k in range(0 if whole else descent.minibatches):
+                coming = training_set.find(self._seated, self._step * descent.minibatches + k)
+                self._found[k] = self._stepper.still(k, coming)
+            self._stepper.take()
+            done[self._members] += 1
+
+    def _pull(self, absorb: Absorb, minibatch: int = 0) -> None:
+        """Hand the gradients of a minibatch to an optimizer; see `Pull`."""
+        descent, stack = self._descent, self.stack
+        which = self._step * descent.minibatches + minibatch
+        found = self._found.get(minibatch)
+        inputs, targets = descent.training_set.batch(self._seated, which, found)
+        masks = None
+        if descent.silenced is not None:
+            masks = descent.silenced.masks(self._cohort, inputs.shape[1], which)
+        with sharing_products(self._threads):
+            buffers = stack.forward(inputs, masks)
+        if stack.products.fusions is None:
+            descent.objective.gradient_(buffers.logits, targets)
+        else:
+            stack.products.fusions.descend(descent.objective, buffers.logits, targets)
+        with sharing_products(self._threads):
+            backward(stack, buffers, inputs, absorb, masks)
+
+    @staticmethod
+    def moved(tables: Sequence["Table"], layout: Layout) -> "Table":
+        """Seat the students of `layout`, wherever they sat, with what their optimizer remembers."""
+        first = tables[0]
+        stack = Stack.zeros(
+            layout,
+            first.stack.activation,
+            first.stack.weights[0],
+            first.stack.normalized,
+            first.stack.products,
+        )
+        memory = [[torch.zeros_like(w) for w in stack.weights] for _ in first._state.memory]
+        for table in tables:
+            old = table.stack
+            copy_students(old.layout, layout, old.weights, stack.weights)
+            for before, after in zip(table._state.memory, memory, strict=True):
+                copy_students(old.layout, layout, before, after)
+        cohort = replace(first._cohort, layout=layout, weights=stack.weights)
+        return Table(first._descent, stack, cohort, first._state.moved(cohort, memory))
