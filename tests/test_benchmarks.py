@@ -60,11 +60,12 @@ def test_a_loop_on_a_gpu_trains_some_and_its_time_is_scaled_up(monkeypatch):
 
 def test_the_constants_of_the_cost_model_are_found_again():
     truth = np.array([1e-4, 5e-5, 8e-10, 1.4e-9, 6e-12])
-    seconds = [float(np.dot(stack.parts, truth)) for stack in step_costs.STACKS]
+    seconds = [float(np.dot(step_costs.parts(point), truth)) for point in step_costs.STACKS]
     found, ratios = step_costs.fit(step_costs.STACKS, seconds)
     np.testing.assert_allclose(found, truth, rtol=1e-3)
     np.testing.assert_allclose(ratios, 1.0, rtol=1e-4)
-    assert step_costs.StackOf(5, 1, batch=16, dim=10, sets=1, each=2).seconds() > 0.0
+    point = step_costs.stack(5, 1, batch=16, dim=10, sets=1, each=2)
+    assert step_costs.step_seconds(point) > 0.0
 
 
 def test_a_simulated_thread_takes_as_long_as_the_definition_says():

@@ -6,15 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from tsframe.inputs import Gaussian
-from tsframe.spectra import Sloppy
+from tests.test_batch_norm import PLAIN, SGDM
 from tsframe.streams import stream
 from tsframe.students.activations import ACTIVATIONS
 from tsframe.students.initializations import TorchDefault
 from tsframe.students.layout import Layout
 from tsframe.students.mlp import MLP
 from tsframe.students.stack import Stack
-from tsframe.teachers import Teacher
 from tsframe.training.cohort import Cohort
 from tsframe.training.dropout import Dropout
 from tsframe.training.engine import train_stack
@@ -22,18 +20,7 @@ from tsframe.training.losses import Objective
 from tsframe.training.minibatches import TrainingSet
 from tsframe.training.sam import SAM
 from tsframe.training.sgd import SGD
-from tsframe.training.stopping import ZeroTrainError
-from tsframe.trial import train, Trial
-
-SGDM = SGD(0.1, momentum=0.9, batch_size=20, max_steps=30, stop=ZeroTrainError(check_every=5))
-PLAIN = Trial(
-    inputs=Gaussian(dim=20, spectrum=Sloppy(0.1)),
-    teacher=Teacher(width=10, classes=4),
-    student=MLP(8, 2),
-    training=SGDM,
-    n_train=60,
-    n_test=100,
-)
+from tsframe.trial import train
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "erf"])

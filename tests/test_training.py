@@ -347,7 +347,7 @@ def test_stacks_hold_students_that_step_together_and_fit():
     keys = ["a", "a", "b", "a", "a", "b", "a", "a"]
     data = [0, 1, 0, 0, 1, 1, 2, 2]
     shapes = [(5, 1), (5, 1), (5, 1), (9, 1), (9, 1), (5, 1), (5, 1), (9, 1)]
-    stacks = stacks_of(keys, data, shapes, [1.0] * 8, limit=4.0)
+    stacks = stacks_of(keys, data, shapes, [1.0] * 8, limits=[4.0] * 8)
     assert sorted(i for stack in stacks for i in stack) == list(range(8))
     assert all(len({keys[i] for i in stack}) == 1 and len(stack) <= 4 for stack in stacks)
     assert len(stacks) == 3, "three data sets of equal composition fit two by two"

@@ -176,9 +176,11 @@ def train_batch(
             ),
         )
 
+    sizes = [task.bytes for task in tasks]
+    limit = table_bytes(device) if pools(tasks) else math.inf
+
     def cut(chosen: list[int]) -> list[list[int]]:
-        limit = table_bytes(device) if pools(tasks) else math.inf
-        return tables_of(chosen, data, shapes, [task.bytes for task in tasks], limit)
+        return tables_of(chosen, data, shapes, sizes, limit)
 
     activation = ACTIVATIONS[first.student.activation]
     start = Stack.zeros(

@@ -8,7 +8,8 @@ stack takes
 
 where a unit is a hidden or an output unit. The constants were fitted to 31 stacks of widths 5 to
 500, depths 0 to 4, batches of 32 to 512, dimensions 50 to 1000 and 1 to 32 students a data set, on
-one core of a Xeon of 160 GFLOP/s: half of them within 4 percent, nine tenths within 11.
+one core of a Xeon of 160 GFLOP/s: half of them within 3 to 6 percent, nine tenths within 11 to 26,
+from run to run.
 `python -m tests.benchmarks.step_costs` fits them anew.
 """
 

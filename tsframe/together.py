@@ -171,27 +171,28 @@ def _stacks(
     stepping = sorted(
         (k for k, task in enumerate(tasks) if not task.exact), key=lambda k: tasks[k].seed
     )
-    total = sum(tasks[k].bytes for k in stepping)
-    together = defaultdict(list)
-    for k in stepping:
-        together[tasks[k].step_key].append(k)
-    found = []
-    for mine in together.values():
-        some = [tasks[k] for k in mine]
-        taught = cast(list[StepTask], some)
-        networks = [task.student for task in taught]
-        shared = [routes[str(task.precision)].rows_independent for task in some]
-        stacks = stacks_of(
-            [task.step_key for task in some],
-            # Where rows of a product depend on each other, every student is a group of its own, and
-            # only students of one shape make a stack.
-            [(task.minibatch_key, None if shared[k] else k) for k, task in enumerate(taught)],
-            [(network.width, network.depth) for network in networks],
-            [task.bytes for task in some],
-            stack_bytes(device, threads, total, pools(taught)),
-        )
-        found += [[mine[k] for k in stack] for stack in stacks]
-    return sorted(found, key=lambda stack: -sum(tasks[k].bytes for k in stack))
+    some = [tasks[k] for k in stepping]
+    taught = cast(list[StepTask], some)
+    networks = [task.student for task in taught]
+    sizes = [task.bytes for task in some]
+    shared = [routes[str(task.precision)].rows_independent for task in some]
+    keys = [task.step_key for task in some]
+    mates = defaultdict(list)
+    for key, task in zip(keys, taught, strict=True):
+        mates[key].append(task)
+    limits = {
+        key: stack_bytes(device, threads, sum(sizes), pools(mine)) for key, mine in mates.items()
+    }
+    stacks = stacks_of(
+        keys,
+        # Where rows of a product depend on each other, every student is a group of its own, and
+        # only students of one shape make a stack.
+        [(task.minibatch_key, None if shared[k] else k) for k, task in enumerate(taught)],
+        [(network.width, network.depth) for network in networks],
+        sizes,
+        [limits[key] for key in keys],
+    )
+    return [[stepping[k] for k in stack] for stack in stacks]
 
 
 def _blank(tasks: Sequence[AnyTask]) -> xr.Dataset:

@@ -26,6 +26,7 @@ import numpy as np
 import tsframe
 from tsframe.samples import Samples
 from tsframe.tasks import draw_tasks
+from tsframe.training.calibration import predicted_work
 
 AXES = {
     "students": (16, 64, 256, 1024, 4096),
@@ -90,13 +91,8 @@ class Point:
 
     def predicted(self) -> float:
         """Predict it, in floating-point operations."""
-        few, many = (_work(self.trials(steps)) for steps in (100, 200))
+        few, many = (predicted_work(self.trials(steps)) for steps in (100, 200))
         return (many - few) / 100 * (self.steps or 1)
-
-
-def _work(trials: Sequence[tsframe.Trial]) -> float:
-    shared = {key: cost for trial in trials for key, cost in trial.shared_flops.items()}
-    return sum(trial.flops for trial in trials) + sum(shared.values())
 
 
 def main() -> None:

@@ -9,11 +9,12 @@ the test error at the end; the aim is less than a tenth for looks and ends toget
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 from unittest import mock
 
 import tsframe
-from tests.benchmarks.cases import CASES, DIM
+from tests.benchmarks.cases import CASES, trial
 from tsframe.tasks import draw_tasks
 from tsframe.training.looking import evaluate, look
 
@@ -22,25 +23,23 @@ __all__ = ["WORKLOADS", "shares"]
 
 def stopping(n_train: int, batch_size: int, width: int, **more: Any) -> list[tsframe.Trial]:
     """Build 16 data sets x 4 students that stop when they interpolate."""
-    return [
-        tsframe.Trial(
-            inputs=tsframe.Gaussian(dim=DIM, spectrum=tsframe.Sloppy(0.05)),
-            teacher=tsframe.Teacher(width=20),
-            student=tsframe.MLP(width),
-            training=tsframe.SGD(
-                lr,
-                momentum=0.9,
-                batch_size=batch_size,
-                max_steps=2000,
-                stop=tsframe.ZeroTrainError(),
-            ),
-            n_train=n_train,
-            n_test=1000,
+    trials = [
+        trial(
+            tsframe.MLP(width),
+            2000,
+            "float32",
             seed=seed,
-            **more,
+            lr=lr,
+            n_train=n_train,
+            batch_size=batch_size,
         )
         for seed in range(16)
         for lr in (0.01, 0.02, 0.05, 0.1)
+    ]
+    stop, teacher = tsframe.ZeroTrainError(), tsframe.Teacher(width=20)
+    return [
+        replace(one, teacher=teacher, training=replace(cast(Any, one.training), stop=stop), **more)
+        for one in trials
     ]
 
 

@@ -66,10 +66,16 @@ class Stack:
         weights = [like.new_zeros(shape) for shape in layout.weight_shapes()]
         return Stack(layout, activation, weights, normalized, products)
 
-    def clone(self) -> "Stack":
-        """Copy the weights; the layout is shared."""
+    def clone(self, plain: bool = False) -> "Stack":
+        """Copy the weights; the layout is shared. A plain copy does not normalize."""
         weights = [w.clone() for w in self.weights]
-        return Stack(self.layout, self.activation, weights, self.normalized, self.products)
+        normalized = self.normalized and not plain
+        return Stack(self.layout, self.activation, weights, normalized, self.products)
+
+    def blank(self, layout: Layout) -> "Stack":
+        """Make a stack of zero weights that differs from this one in its layout only."""
+        like = self.weights[0]
+        return Stack.zeros(layout, self.activation, like, self.normalized, self.products)
 
     def on_cpu(self) -> "Stack":
         """Give the same students on the CPU, where torch and NumPy multiply."""

@@ -12,7 +12,7 @@ def stacks_of(
     data_keys: Sequence[Hashable],
     shapes: Sequence[tuple[int, int]],
     sizes: Sequence[float],
-    limit: float,
+    limits: Sequence[float],
 ) -> list[list[int]]:
     """Split students into stacks.
 
@@ -27,8 +27,8 @@ def stacks_of(
         Shape of each student.
     sizes : sequence of float
         Bytes of each student.
-    limit : float
-        Bytes of a stack, unless one student is larger.
+    limits : sequence of float
+        Bytes of each student's stack, unless one student is larger; they hang on the step key.
 
     Returns
     -------
@@ -41,13 +41,13 @@ def stacks_of(
     blocks: dict[Hashable, list[list[int]]] = defaultdict(list)
     for (step_key, _), members in sets.items():
         members.sort(key=lambda i: (shapes[i], i))
-        for part in _cut(members, sizes, limit):
+        for part in _cut(members, sizes, limits[members[0]]):
             composition = tuple(shapes[i] for i in part)
             blocks[step_key, composition].append(part)
     stacks = []
     for parts in blocks.values():
         size = sum(sizes[i] for i in parts[0])
-        at_once = max(1, int(limit // size))
+        at_once = max(1, int(limits[parts[0][0]] // size))
         count = -(-len(parts) // at_once)
         for k in range(count):  # evenly, so that no thread waits for a large last stack
             some = parts[k * len(parts) // count : (k + 1) * len(parts) // count]

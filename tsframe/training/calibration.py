@@ -14,7 +14,7 @@ import torch
 
 from tsframe.training.devices import device_name
 
-__all__ = ["Costed", "kept_speed"]
+__all__ = ["Costed", "kept_speed", "predicted_work"]
 
 # (width, data sets, students on each, steps)
 SMALL_SWEEPS = ((10, 8, 8, 200), (60, 4, 4, 120), (300, 1, 4, 30))
@@ -53,7 +53,7 @@ def kept_speed(
     float
     """
     # Predicted work is in the name: when predictions change, what was measured means nothing.
-    work = sum(_work(trials) for trials in _small_sweeps(make))
+    work = predicted_work([make(60, 0, 0.01, 100)])
     name = f"{platform.node()}, {device_name(device)}, torch {torch.__version__}, {work:.4g}"
     path = Path(platformdirs.user_cache_dir("tsframe")) / "speed.json"
     try:
@@ -80,23 +80,18 @@ def kept_speed(
 def _speed(make: Callable[[int, int, float, int], T], train: Callable[[list[T]], Any]) -> float:
     """Train some small sweeps; give their predicted work by the seconds taken."""
     work, seconds = 0.0, 0.0
-    for trials, (width, *_) in zip(_small_sweeps(make), SMALL_SWEEPS, strict=True):
+    for width, sets, students, steps in SMALL_SWEEPS:
+        rates = [0.01 * (k + 1) for k in range(students)]
+        trials = [make(width, seed, lr, steps) for seed in range(sets) for lr in rates]
         train([make(width, 0, 0.01, 1)])  # compiles its kernels
         start = time.perf_counter()
         train(trials)
         seconds += time.perf_counter() - start
-        work += _work(trials)
+        work += predicted_work(trials)
     return work / seconds
 
 
-def _small_sweeps(make: Callable[[int, int, float, int], T]) -> list[list[T]]:
-    return [
-        [make(width, seed, 0.01 * (k + 1), steps) for seed in range(sets) for k in range(students)]
-        for width, sets, students, steps in SMALL_SWEEPS
-    ]
-
-
-def _work(trials: Sequence[Costed]) -> float:
-    """Predict the work of training them together."""
+def predicted_work(trials: Sequence[Costed]) -> float:
+    """Predict the work of training them together, in operations."""
     shared = {key: cost for trial in trials for key, cost in trial.shared_flops.items()}
     return sum(trial.flops for trial in trials) + sum(shared.values())

@@ -28,7 +28,7 @@ from tsframe.training.keeping import Kept
 from tsframe.training.looking import evaluate, look
 from tsframe.training.losses import Objective
 from tsframe.training.minibatches import SampleSet, TrainingSet
-from tsframe.training.optimizer import Optimization, Optimizer
+from tsframe.training.optimizer import Optimizer
 from tsframe.training.stopping import Looks
 from tsframe.training.table import Descent, Table
 
@@ -128,15 +128,16 @@ def train_stack(
         replays,
         interrupted,
     )
-    copied = initial.clone().weights
-    result = Stack(initial.layout, initial.activation, copied, products=initial.products)
-    everyone = Table(descent, *_begun(initial, optimizers, training_set.seeds, scales))
-    tables, done = [everyone], np.zeros(students, dtype=int)
-    del everyone
-    layouts = [arrange(some) for some in cut(list(range(students)))]
-    if len(layouts) > 1:
-        tables = [Table.moved(tables, layout) for layout in layouts]
-    steps, diverged = np.zeros(students, dtype=int), np.zeros(students, dtype=bool)
+    stack, result = initial.clone(), initial.clone(plain=True)
+    cohort = Cohort(
+        stack.layout, stack.weights, optimizers, training_set.seeds, scales, stack.products
+    )
+    tables = [Table(descent, stack, cohort, optimizers[0].start(cohort))]
+    if len(parts := cut(list(range(students)))) > 1:
+        tables = [Table.moved(tables, arrange(some)) for some in parts]
+    del stack, cohort  # nothing holds the tensors of a table that was left
+    done, steps = np.zeros(students, dtype=int), np.zeros(students, dtype=int)
+    diverged = np.zeros(students, dtype=bool)
     active, train = np.ones(students, dtype=bool), np.empty((2, students))
     unit = np.array([objective.chance_loss(y) or np.inf for y in training_set.targets.cpu()])
     rules = [spec.stop for spec in optimizers]
@@ -185,18 +186,6 @@ def train_stack(
             table.run(done, step, coming)
         step = coming
     yield Snapshot(step, result, steps, diverged, *train)
-
-
-def _begun(
-    initial: Stack,
-    optimizers: Sequence[Optimizer],
-    seeds: Sequence[int],
-    scales: Sequence[Scales] | None,
-) -> tuple[Stack, Cohort, Optimization]:
-    """Begin the optimization of a copy of all students."""
-    stack = initial.clone()
-    cohort = Cohort(stack.layout, stack.weights, optimizers, seeds, scales, stack.products)
-    return stack, cohort, optimizers[0].start(cohort)
 
 
 def _closer(

@@ -32,8 +32,7 @@ def folded(stack: Stack, samples: SampleSet) -> Stack:
     """
     if not stack.normalized:
         return stack
-    copied = [w.clone() for w in stack.weights]
-    plain = Stack(stack.layout, stack.activation, copied, products=stack.products)
+    plain = stack.clone(plain=True)
     seated, views = samples.seat(plain.layout), plain.layout.by_student(plain.weights)
     deep = [bucket.depth for bucket in plain.layout.buckets]
     for layer in range(max(deep, default=0)):

@@ -95,7 +95,7 @@ def look(
             break
         if 2 * len(left) <= np.count_nonzero(present):
             layout = arrange(left.tolist())
-            some = Stack.zeros(layout, stack.activation, stack.weights[0], products=stack.products)
+            some = stack.blank(layout)
             copy_students(stack.layout, layout, stack.weights, some.weights)
             stack, seated, slots = some, samples.seat(layout), layout.slots
             present = slots != VACANT

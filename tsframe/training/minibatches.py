@@ -5,11 +5,11 @@ one data set therefore see the same minibatches, which lets their first layers b
 makes them a paired comparison; students of different seeds do not.
 """
 
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -43,14 +43,16 @@ class SampleSet:
 
     inputs: Tensor
     targets: Tensor
-    _seated: "weakref.ref[Seated] | None" = field(default=None, init=False, repr=False)
+    # By the id of a layout, which the seated set holds. Weak: a cycle would keep a GPU's memory.
+    _seated: "WeakValueDictionary[int, Seated]" = field(
+        default_factory=WeakValueDictionary, init=False, repr=False
+    )
 
     def seat(self, layout: Layout) -> "Seated":
-        """Give the set as a layout sees it; the last one again, if somebody still holds it."""
-        seated = None if self._seated is None else self._seated()
-        if seated is None or seated.layout is not layout:
-            seated = Seated(self, layout)
-            self._seated = weakref.ref(seated)  # a cycle would keep a GPU's memory for long
+        """Give the set as a layout sees it; the same one again while somebody holds it."""
+        seated = self._seated.get(id(layout))
+        if seated is None:
+            seated = self._seated[id(layout)] = Seated(self, layout)
         return seated
 
     @property

@@ -138,13 +138,7 @@ class Table:
     def moved(tables: Sequence["Table"], layout: Layout) -> "Table":
         """Seat the students of `layout`, wherever they sat, with what their optimizer remembers."""
         first = tables[0]
-        stack = Stack.zeros(
-            layout,
-            first.stack.activation,
-            first.stack.weights[0],
-            first.stack.normalized,
-            first.stack.products,
-        )
+        stack = first.stack.blank(layout)
         memory = [[torch.zeros_like(w) for w in stack.weights] for _ in first._state.memory]
         for table in tables:
             old = table.stack
