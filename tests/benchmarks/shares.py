@@ -70,7 +70,7 @@ def shares(trials: list[tsframe.Trial]) -> dict[str, float]:
 
     with (
         mock.patch("tsframe.batch.draw_tasks", timed("drawing", draw_tasks)),
-        mock.patch("tsframe.training.engine.look", timed("looks", look)),
+        mock.patch("tsframe.training.judging.look", timed("looks", look)),
         mock.patch("tsframe.measures.errors.evaluate", timed("test sets", evaluate)),
     ):
         start = time.perf_counter()

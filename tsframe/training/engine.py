@@ -1,7 +1,12 @@
 """The loop that trains a stack, in which students that finish make room.
 
 It yields the weights of all students at the steps asked for and knows no measure. What a student
-does never depends on the others: they share a loop, not a number.
+does never depends on the others: they share a loop, not a number. Its parts in their order:
+
+* look: errors and losses on the training set, as far as something hangs on them;
+* judge: who has fitted, diverged or come to the end, see `tsframe.training.judging`;
+* keep: numbers and weights of those who have finished, or of all where a snapshot is wanted;
+* step: those who go on sit closer together and train until somebody is due again.
 
 Students sit at tables, see `tsframe.training.table`. The places of those who finish are given up,
 and nobody is let in from stacks that wait: students of a data set start together, seats are a
@@ -24,17 +29,15 @@ from tsframe.training.cohort import Cohort, Scales
 from tsframe.training.dropout import Dropout
 from tsframe.training.folding import folded
 from tsframe.training.graphs import Replays
+from tsframe.training.judging import Judge, Sight, Verdict
 from tsframe.training.keeping import Kept
-from tsframe.training.looking import evaluate, look
 from tsframe.training.losses import Objective
 from tsframe.training.minibatches import SampleSet, TrainingSet
 from tsframe.training.optimizer import Optimizer
-from tsframe.training.stopping import Looks
 from tsframe.training.table import Descent, Table
 
 __all__ = ["Snapshot", "train_stack"]
 
-EXPLODED = 1e6  # a loss so many times that of zero outputs counts as divergence
 CROWDED = 0.95  # seats are rearranged when the work shrinks to this fraction
 
 
@@ -118,7 +121,6 @@ def train_stack(
         At each snapshot step at which some student is still in training, ascending; the last one is
         the end.
     """
-    students = len(optimizers)
     descent = Descent(
         training_set,
         objective,
@@ -128,64 +130,112 @@ def train_stack(
         replays,
         interrupted,
     )
-    stack, result = initial.clone(), initial.clone(plain=True)
-    cohort = Cohort(
-        stack.layout, stack.weights, optimizers, training_set.seeds, scales, stack.products
-    )
-    tables = [Table(descent, stack, cohort, optimizers[0].start(cohort))]
-    if len(parts := cut(list(range(students)))) > 1:
-        tables = [Table.moved(tables, arrange(some)) for some in parts]
-    del stack, cohort  # nothing holds the tensors of a table that was left
-    done, steps = np.zeros(students, dtype=int), np.zeros(students, dtype=int)
-    diverged = np.zeros(students, dtype=bool)
-    active, train = np.ones(students, dtype=bool), np.empty((2, students))
-    unit = np.array([objective.chance_loss(y) or np.inf for y in training_set.targets.cpu()])
-    rules = [spec.stop for spec in optimizers]
-    looks = Looks(rules, [spec.max_steps for spec in optimizers])
-    kept = None if validation is None else Kept(result, rules)
+    tables = _first(descent, initial, optimizers, scales, arrange, cut)
+    progress = Progress(initial, optimizers, watched=validation is not None)
+    judge = Judge(training_set, objective, optimizers, arrange, progress.best, validation)
+    everyone = np.arange(len(optimizers))
+    done = np.zeros_like(everyone)
     step = 0
-
-    def is_sound(loss: np.ndarray) -> np.ndarray:
-        return np.asarray(np.isfinite(loss) & (np.nan_to_num(loss) <= EXPLODED * unit))
-
-    def undecided(error: np.ndarray, loss: np.ndarray, glance: np.ndarray) -> np.ndarray:
-        return np.asarray(due & ~(looks.settled(step, error, loss) & is_sound(glance)))
-
     while True:
-        due, wanted = active & looks.due(step), step in snapshot_steps
-        steps[active] = step
+        wanted = step in snapshot_steps
+        progress.steps[progress.active] = step
+        due = progress.active & judge.due(step)
         for table in tables:
-            here = np.isin(np.arange(students), table.stack.layout.students) & active
-            if not (wanted or due[here].any()):
-                continue
-            seen = folded(table.stack, training_set)
-            error, loss, glance = look(
-                seen, training_set, objective, students, None if wanted else undecided, arrange
-            )
-            train[:, here] = error[here], loss[here]
-            # At first glance, as nobody should depend on how long others are looked at.
-            sound = is_sound(glance) & (is_sound(loss) | ~looks.ended(step))
-            looked = due & here
-            diverged |= looked & ~sound
-            finished = looked & (looks.reached(step, error, loss) | ~sound)
-            if kept is not None and validation is not None:
-                unseen = evaluate(seen, validation, objective, students)[0]
-                finished |= kept.look(step, looked & sound, seen, unseen, train)
-            gone = here if wanted else finished
-            copy_students(seen.layout, result.layout, seen.weights, result.weights, gone)
-            if kept is not None:
-                kept.restore(finished, result, steps, train)
-            active &= ~finished
-        if not active.any():
+            here = progress.active & np.isin(everyone, table.stack.layout.students)
+            if wanted or (due & here).any():
+                seen = folded(table.stack, training_set)
+                sight = judge.look(step, seen, due, whole=wanted)
+                verdict = judge.judge(step, seen, sight, due & here)
+                progress.keep(seen, sight, verdict, here, wanted)
+        if not progress.active.any():
             break
         if wanted:
-            yield Snapshot(step, result, steps.copy(), diverged.copy(), *train.copy())
-        tables = _closer(tables, active, arrange, cut)
-        coming = min([looks.after(step), *(s for s in snapshot_steps if s > step)])
+            yield progress.snapshot(step)
+        tables = _closer(tables, progress.active, arrange, cut)
+        coming = min([judge.after(step), *(s for s in snapshot_steps if s > step)])
         for table in tables:
             table.run(done, step, coming)
         step = coming
-    yield Snapshot(step, result, steps, diverged, *train)
+    yield progress.snapshot(step)
+
+
+class Progress:
+    """How far every student of a stack has come, and what is kept of it.
+
+    Parameters
+    ----------
+    initial : Stack
+        The students at initialization.
+    optimizers : sequence of Optimizer
+        One each.
+    watched : bool
+        Whether there is a validation sample.
+
+    Attributes
+    ----------
+    active, diverged : ndarray of bool, shape (students,)
+        Who is still in training; whose loss exploded.
+    steps : ndarray of int, shape (students,)
+        Optimizer steps that led to the weights of each.
+    best : Kept or None
+        The best weights so far of those who are watched.
+    """
+
+    def __init__(self, initial: Stack, optimizers: Sequence[Optimizer], watched: bool) -> None:
+        students = len(optimizers)
+        self.active, self.diverged = np.ones(students, dtype=bool), np.zeros(students, dtype=bool)
+        self.steps = np.zeros(students, dtype=int)
+        self._train = np.empty((2, students))
+        self._stack = initial.clone(plain=True)
+        self.best = Kept(self._stack, [spec.stop for spec in optimizers]) if watched else None
+
+    def keep(
+        self, seen: Stack, sight: Sight, verdict: Verdict, here: np.ndarray, wanted: bool
+    ) -> None:
+        """Keep what a look at a table showed, and weights of those who have finished.
+
+        Parameters
+        ----------
+        seen : Stack
+            The students of the table, with normalization folded.
+        sight : Sight
+            Their numbers.
+        verdict : Verdict
+            Who of them has finished.
+        here : ndarray of bool, shape (students,)
+            Who of them was still in training.
+        wanted : bool
+            Whether weights of all are wanted.
+        """
+        finished = verdict.finished
+        self._train[:, here] = sight.error[here], sight.loss[here]
+        self.diverged |= verdict.diverged
+        chosen = here if wanted else finished
+        copy_students(seen.layout, self._stack.layout, seen.weights, self._stack.weights, chosen)
+        if self.best is not None:
+            self.best.restore(finished, self._stack, self.steps, self._train)
+        self.active &= ~finished
+
+    def snapshot(self, step: int) -> Snapshot:
+        """Give all students as they are known now; their numbers are copies."""
+        numbers = self.steps.copy(), self.diverged.copy(), *self._train.copy()
+        return Snapshot(step, self._stack, *numbers)
+
+
+def _first(
+    descent: Descent,
+    initial: Stack,
+    optimizers: Sequence[Optimizer],
+    scales: Sequence[Scales] | None,
+    arrange: Callable[[Sequence[int]], Layout],
+    cut: Callable[[list[int]], list[list[int]]],
+) -> list[Table]:
+    """Seat all students, at one table or at several."""
+    stack, seeds = initial.clone(), descent.training_set.seeds
+    cohort = Cohort(stack.layout, stack.weights, optimizers, seeds, scales, stack.products)
+    tables = [Table(descent, stack, cohort, optimizers[0].start(cohort))]
+    parts = cut(list(range(len(optimizers))))
+    return tables if len(parts) == 1 else [Table.moved(tables, arrange(some)) for some in parts]
 
 
 def _closer(
