@@ -142,10 +142,11 @@ def train_stack(
         due = progress.active & judge.due(step)
         for table in tables:
             here = progress.active & np.isin(everyone, table.stack.layout.students)
-            if wanted or (due & here).any():
+            judged = due & here
+            if wanted or judged.any():
                 seen = folded(table.stack, training_set)
-                sight = judge.look(step, seen, due, whole=wanted)
-                verdict = judge.judge(step, seen, sight, due & here)
+                sight = judge.look(step, seen, judged, whole=wanted)
+                verdict = judge.judge(step, seen, sight, judged)
                 progress.keep(seen, sight, verdict, here, wanted)
         if not progress.active.any():
             break

@@ -108,7 +108,7 @@ class Judge:
         stack : Stack
             The students, with normalization folded.
         due : ndarray of bool, shape (students,)
-            Who will be judged.
+            Who of them will be judged. Of others a look would never learn enough to end.
         whole : bool
             Whether whole means of all are wanted.
         """
