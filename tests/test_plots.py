@@ -271,7 +271,7 @@ def test_labels_are_words_with_units() -> None:
     ax = phase_diagram(results(), "slope", "width")
     assert ax.get_xlabel() == "slope c of the input spectrum\n(natural log per mode)"
     assert ax.get_ylabel() == "student width (hidden units)"
-    assert ax.figure.axes[1].get_ylabel() == "test error\n(fraction wrong, noise-free teacher)"
+    assert ax.figure.axes[1].get_ylabel() == "test error (noise-free teacher)"
     named = results().rename(test_error="rank").assign_coords(slope=SLOPES)
     named["rank"].attrs = {"long_name": "effective rank", "units": "directions"}
     ax = phase_diagram(named, "slope", "width", "rank", ax=plt.figure().subplots())

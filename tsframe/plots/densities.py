@@ -2,12 +2,12 @@
 
 import math
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
+from tsframe.plots.canvas import canvas
 from tsframe.plots.lines import by_hue
 from tsframe.plots.scales import power
 from tsframe.plots.selecting import Labeled, select, tally
@@ -52,7 +52,7 @@ def spectral_density(
     width : float
         Standard deviation of the kernel, in decades; linearly, `linear` is 0.43 decades wide.
     ax : Axes, optional
-        Where to draw; by default the current Axes.
+        Where to draw; by default the current Axes, in a new figure with a tight layout.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def spectral_density(
     >>> spectral_density(found).get_xscale()
     'symlog'
     """
-    ax = plt.gca() if ax is None else ax
+    ax = canvas(ax)
     dims = inner if hue is None else (hue, *inner)
     dataset = select(data, value, dims, "spectral_density")
     if weight not in dataset:

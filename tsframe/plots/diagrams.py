@@ -2,7 +2,6 @@
 
 from typing import Any, TypeAlias
 
-import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 import xarray as xr
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from tsframe.phases.fields import bridges
 from tsframe.phases.scales import natural
+from tsframe.plots.canvas import canvas
 from tsframe.plots.overlays import (
     Boundaries,
     COLORS,
@@ -90,7 +90,7 @@ def phase_diagram(
     value : str
         Variable to draw.
     ax : Axes, optional
-        Where to draw; by default the current Axes.
+        Where to draw; by default the current Axes, in a new figure with a tight layout.
     contour : float, optional
         Train error up to which a student counts as interpolating; None draws no line.
     boundary : float, Dataset, or several of them, optional
@@ -132,7 +132,7 @@ def phase_diagram(
     >>> phase_diagram(errors, x="slope", y="width").get_xscale()
     'log'
     """
-    ax = plt.gca() if ax is None else ax
+    ax = canvas(ax)
     dataset = select(data, value, (x, y), "phase_diagram").transpose(y, x, ...)
     array = dataset[value]
     known = array.notnull().sum("seed").values

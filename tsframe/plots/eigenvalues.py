@@ -1,11 +1,11 @@
 """Eigenvalues on a log axis, with the floor below which they are noise and the slope of tails."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from tsframe.plots.canvas import canvas
 from tsframe.plots.lines import by_hue
 from tsframe.plots.selecting import Labeled, select, tally
 from tsframe.plots.words import head, selection, short
@@ -56,7 +56,7 @@ def spectrum(
     relative : bool
         Whether eigenvalues are divided by the largest of their student.
     ax : Axes, optional
-        Where to draw; by default the current Axes.
+        Where to draw; by default the current Axes, in a new figure with a tight layout.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def spectrum(
     >>> spectrum(values, "input_eigenvalues").get_yscale()
     'log'
     """
-    ax = plt.gca() if ax is None else ax
+    ax = canvas(ax)
     whole = data.to_dataset(name=value) if isinstance(data, xr.DataArray) else data
     mode = _mode(whole, value)
     dims = (mode,) if hue is None else (mode, hue)

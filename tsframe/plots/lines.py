@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 import xarray as xr
@@ -11,6 +10,7 @@ from matplotlib.colors import to_rgba
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from tsframe.plots.canvas import canvas
 from tsframe.plots.scales import prepare
 from tsframe.plots.selecting import Labeled, select, tally
 from tsframe.plots.words import head, plain, selection, short, wrapped
@@ -42,7 +42,7 @@ def error_against(
     value : str
         Variable to draw.
     ax : Axes, optional
-        Where to draw; by default the current Axes.
+        Where to draw; by default the current Axes, in a new figure with a tight layout.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def error_against(
     >>> error_against(errors).get_xscale()
     'log'
     """
-    ax = plt.gca() if ax is None else ax
+    ax = canvas(ax)
     dataset = select(data, value, (x,) if hue is None else (x, hue), "error_against")
     places = prepare(ax, "x", dataset[x])
     for color, name, array in by_hue(dataset[value], hue):
@@ -89,7 +89,7 @@ def learning_curves(
     hue : str, optional
         Dim with one line a value.
     ax : Axes, optional
-        Where to draw; by default the current Axes.
+        Where to draw; by default the current Axes, in a new figure with a tight layout.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def learning_curves(
     >>> learning_curves(curve).get_xscale()
     'symlog'
     """
-    ax = plt.gca() if ax is None else ax
+    ax = canvas(ax)
     dims = ("step",) if hue is None else ("step", hue)
     dataset = select(data, value, dims, "learning_curves")
     places = prepare(ax, "x", dataset["step"])

@@ -1,9 +1,9 @@
 """Curves over the dimension of a subspace, with what random directions would have drawn in."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
+from tsframe.plots.canvas import canvas
 from tsframe.plots.lines import by_hue, t_interval
 from tsframe.plots.selecting import Labeled, select, tally
 from tsframe.plots.words import head, selection, short, wrapped
@@ -41,7 +41,7 @@ def overlap_curves(
     hue : str, optional
         Dim with one line a value, and one baseline where they differ.
     ax : Axes, optional
-        Where to draw; by default the current Axes.
+        Where to draw; by default the current Axes, in a new figure with a tight layout.
 
     Returns
     -------
@@ -56,6 +56,7 @@ def overlap_curves(
     Examples
     --------
     >>> import xarray as xr
+    >>> import matplotlib.pyplot as plt
     >>> _ = plt.figure()
     >>> coords = {"overlap_dim": [1.0, 2.0]}
     >>> found = xr.Dataset(
@@ -68,7 +69,7 @@ def overlap_curves(
     >>> overlap_curves(found, "fisher_hessian_overlap").get_xlabel()
     'dimension k of the subspaces'
     """
-    ax = plt.gca() if ax is None else ax
+    ax = canvas(ax)
     if value.removesuffix("_curve") not in BASELINES:
         raise ValueError(
             f"overlap_curves draws {', '.join(BASELINES)}; got {value!r}, of which no baseline is "

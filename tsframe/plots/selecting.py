@@ -33,7 +33,8 @@ def select(data: Labeled, value: str, dims: tuple[str, ...], figure: str) -> xr.
     -------
     Dataset
         The variable as float64 over (`dims`, seed), with the other variables over dims among these;
-        coordinates of numbers ascend, dims of length one became scalar coordinates.
+        coordinates of numbers ascend, dims of length one became scalar coordinates. An error whose
+        units the data tell has them as its attribute ``units``.
 
     Raises
     ------
@@ -69,8 +70,24 @@ def select(data: Labeled, value: str, dims: tuple[str, ...], figure: str) -> xr.
     if "seed" not in dataset[value].dims:
         dataset = dataset.expand_dims("seed")
     dataset = dataset[names].transpose(*dims, "seed", missing_dims="ignore")
-    dataset[value] = dataset[value].astype(np.float64)
+    dataset[value] = dataset[value].astype(np.float64).assign_attrs(_units(dataset, value))
     return dataset.sortby([dim for dim in dims if dataset[dim].dtype.kind in "iuf"])
+
+
+def _units(dataset: xr.Dataset, value: str) -> dict[str, str]:
+    """Tell whether an error is a fraction of labels or a mean square, where the data say so.
+
+    Students of classes measure the error of naming the most frequent class; those of regression
+    have an error that is their loss.
+    """
+    measure = value.removesuffix("_curve")
+    if measure not in ("train_error", "test_error") or "units" in dataset[value].attrs:
+        return {}
+    loss = value.replace("error", "loss")
+    if "majority_error" in dataset and dataset["majority_error"].notnull().any():
+        return {"units": "fraction wrong"}
+    same = loss in dataset and np.allclose(dataset[value], dataset[loss], equal_nan=True)
+    return {"units": "mean square"} if same or (dataset[value] > 1.0).any() else {}
 
 
 def tally(dataset: xr.Dataset, of: str = "mean of") -> str:

@@ -37,9 +37,9 @@ WORDS = {
     "perplexity": "class perplexity (equally likely classes)",
     "steps": "optimizer steps done",
     "stiff_travel": "way in the initial stiff subspace (share of its square)",
-    "test_error": "test error (fraction wrong, noise-free teacher)",
+    "test_error": "test error (noise-free teacher)",
     "test_loss": "test loss (noise-free teacher)",
-    "train_error": "training error (fraction wrong, labels as trained)",
+    "train_error": "training error (labels as trained)",
     "train_loss": "training loss (labels as trained)",
     "weight_overlap": "overlap of the first layer (with gradients of the teacher)",
     "weight_norm": "norm of all weights (Euclidean)",
@@ -54,7 +54,8 @@ def label(name: Hashable, array: xr.DataArray | None = None) -> str:
     name : str
         Its name in the Dataset; a curve is called as its measure is.
     array : DataArray, optional
-        Its data. For a name unknown here, the attributes ``long_name`` and ``units`` are read.
+        Its data. Their attribute ``long_name`` goes before the words known here, and ``units``
+        stands before what these have in brackets.
 
     Returns
     -------
@@ -67,14 +68,15 @@ def label(name: Hashable, array: xr.DataArray | None = None) -> str:
     'student width (hidden units)'
     >>> label("top_eigenvalue")
     'top eigenvalue'
+    >>> label("test_error", xr.DataArray(0.1, attrs={"units": "mean square"}))
+    'test error (mean square, noise-free teacher)'
     """
-    words = WORDS.get(str(name).removesuffix("_curve"))
-    if words is None:
-        attributes = {} if array is None else array.attrs
-        words = str(attributes.get("long_name", str(name).replace("_", " ")))
-        if "units" in attributes:
-            words += f" ({attributes['units']})"
-    return words
+    attributes = {} if array is None else array.attrs
+    known = WORDS.get(str(name).removesuffix("_curve"), str(name).replace("_", " "))
+    words, _, said = str(attributes.get("long_name", known)).partition(" (")
+    brackets = [str(attributes.get("units", "")), said.removesuffix(")")]
+    said = ", ".join(text for text in brackets if text)
+    return f"{words} ({said})" if said else words
 
 
 def wrapped(name: Hashable, array: xr.DataArray | None = None) -> str:
