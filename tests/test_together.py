@@ -1,8 +1,10 @@
 """Laws of one engine call: how trials are split into jobs enters no result."""
 
+import random
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +18,9 @@ from tsframe.batch import train_batch
 from tsframe.students.mlp import MLP
 from tsframe.training.adam import Adam
 from tsframe.training.batching import tables_of
-from tsframe.training.devices import sharing_products
+from tsframe.training.devices import claim_thread, Crew, share_operations
 from tsframe.training.orders import epoch_order
+from tsframe.training.sam import SAM
 from tsframe.training.sgd import SGD
 from tsframe.training.stopping import TrainLossBelow, ZeroTrainError
 from tsframe.training.table import Table
@@ -125,21 +128,96 @@ def test_data_sets_with_as_many_students_sit_at_one_table():
     assert sorted(i for table in cut for i in table) == [0, 1, 2, 3, 14] and max(map(len, cut)) == 2
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "erf"])
-def test_threads_that_share_the_products_of_a_lone_student_change_no_bit(activation, monkeypatch):
-    wide = MLP(401, 2, activation)  # 401 x 97 hidden values: more than torch gives one thread
-    one = trial(student=wide, training=SGD(0.05, momentum=0.9, batch_size=97, max_steps=6))
-    shared: list[int] = []
+WIDE = MLP(401, 2)  # 401 x 97 hidden values: more than torch gives one thread
+PLAIN = SGD(0.05, momentum=0.9, batch_size=97, max_steps=6)
+LARGE = {  # what several threads could share the operations of
+    **{one: (replace(WIDE, activation=one), PLAIN) for one in ("relu", "tanh", "sigmoid", "erf")},
+    "normalized": (replace(WIDE, batch_norm=True), PLAIN),
+    "masked": (replace(WIDE, dropout=0.3), PLAIN),
+    "decay": (WIDE, replace(PLAIN, weight_decay=0.1, nesterov=True)),
+    "adam": (WIDE, Adam(0.01, batch_size=97, max_steps=6)),
+    "sam": (WIDE, SAM(PLAIN, radius=0.05)),
+}
+
+
+@pytest.mark.parametrize("student, training", LARGE.values(), ids=LARGE)
+def test_threads_that_join_a_stack_at_any_step_change_no_bit(student, training, monkeypatch):
+    draw, shared = random.Random(1), list[int]()
+    students = [trial(student=student, training=training, seed=seed) for seed in (0, 1)]
+    alone = train(students, device="cpu", threads=1)
 
     def spy(threads):
         shared.append(threads)
-        return sharing_products(threads)
+        share_operations(threads)
 
-    monkeypatch.setattr("tsframe.training.table.sharing_products", spy)
-    several, alone = (train([one], device="cpu", threads=n) for n in (3, 1))
-    if several.attrs["products"] == "onednn":
-        assert set(shared) == {3, 1}, "three threads, then one"
-    assert_same_bits(several, alone)
+    monkeypatch.setattr("tsframe.training.table.share_operations", spy)
+    monkeypatch.setattr("tsframe.training.table.SHARED_WORK", 0.0)
+    monkeypatch.setattr(Crew, "share", lambda crew: draw.choice([1, 2, 3]))
+    joined = train(students, device="cpu", threads=2)
+    if joined.attrs["products"] == "onednn":
+        assert {1, 2, 3} <= set(shared)
+    assert_same_bits(joined, alone)
+
+
+def test_threads_without_a_stack_of_their_own_join_those_that_are_left(monkeypatch):
+    steps = {300: 2, 401: 20, 402: 2}  # three stacks, by their minibatches
+    students = [
+        trial(student=MLP(width), training=replace(PLAIN, batch_size=97 - k, max_steps=count))
+        for k, (width, count) in enumerate(steps.items())
+    ]
+    asked: dict[int, list[int]] = {}
+    share = Crew.share
+
+    def spy(crew):
+        mine = asked.setdefault(threading.get_ident(), [])
+        patience = time.monotonic() + 20.0
+        while len(mine) == 10 and crew.jobs > 1:  # the long one waits for the others
+            assert time.monotonic() < patience
+            time.sleep(0.001)
+        mine.append(share(crew))
+        return mine[-1]
+
+    monkeypatch.setattr(Crew, "share", spy)
+    monkeypatch.setattr("tsframe.training.table.SHARED_WORK", 0.0)
+    joined = train(students, device="cpu", threads=4)
+    if joined.attrs["products"] == "onednn":
+        seen = {number for some in asked.values() for number in some}
+        assert {1, 4} <= seen <= {1, 2, 4}, "three stacks, two, one"
+    assert_same_bits(joined, train(students, device="cpu", threads=1))
+
+
+def test_threads_that_one_engine_thread_takes_up_are_not_those_of_another():
+    found = torch.get_num_threads()
+    numbers = dict[str, int]()
+    taken, looked = threading.Event(), threading.Event()
+
+    def look(whose):
+        numbers[whose] = torch.get_num_threads()
+
+    def join():
+        claim_thread()
+        share_operations(3)
+        taken.set()
+        looked.wait(20.0)
+        look("mine")
+
+    mine = threading.Thread(target=join)
+    mine.start()
+    taken.wait(20.0)
+    later = threading.Thread(target=look, args=["later"])
+    later.start()
+    later.join()
+    look("caller")
+    looked.set()
+    mine.join()
+    torch.set_num_threads(found)
+    assert numbers.pop("mine") in (1, 3), "one where torch has no OpenMP"
+    assert numbers == {"later": 1, "caller": found}
+
+
+def test_one_thread_of_a_worker_stays_one():
+    assert [Crew(1, jobs).share() for jobs in (0, 1, 5)] == [1, 1, 1]
+    assert [Crew(5, jobs).share() for jobs in (9, 5, 3, 2, 1)] == [1, 1, 1, 2, 5]
 
 
 TEAMS = """

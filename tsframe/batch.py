@@ -122,7 +122,7 @@ def train_batch(
     device: torch.device,
     route: Route,
     interrupted: Callable[[], bool],
-    threads: int = 1,
+    threads: Callable[[], int] = lambda: 1,
     replays: Replays | None = None,
 ) -> dict[str, np.ndarray]:
     """Train the students of tasks that can step together (equal `step_key` of their trials).
@@ -138,8 +138,8 @@ def train_batch(
         must have one shape.
     interrupted : callable
         Asked before every step; training ends with InterruptedError once it says so.
-    threads : int
-        May share one product.
+    threads : callable
+        Tells, before every step, how many threads may share an operation.
     replays : Replays, optional
         Records whole steps; see `tsframe.training.graphs`.
 

@@ -23,9 +23,11 @@ from tsframe.training.batching import stacks_of
 from tsframe.training.devices import (
     claim_thread,
     cpu_count,
+    Crew,
     device_name,
     free_memory,
     release_team,
+    share_operations,
     stack_bytes,
 )
 from tsframe.training.graphs import recorder, Replays
@@ -71,7 +73,8 @@ def train_tasks(
     device : torch.device
         Where to train.
     threads : int, optional
-        Jobs side by side on the CPU, each on one thread; as many as there are cores by default.
+        On the CPU, as many as there are cores by default. Each takes a job for itself; when fewer
+        are left, those that have none share the operations of large stacks.
     mode : str
         ``"strict"`` or ``"fast"``.
 
@@ -87,8 +90,8 @@ def train_tasks(
     replays = Replays(recorder(device))
     pool = ThreadPoolExecutor(threads, "tsframe", initializer=claim_thread)
     try:
-        # Every engine thread works alone: no number of threads enters a result, and small products
-        # lose no time to synchronization.
+        # Every engine thread works alone for as long as there is a job for each: no number of
+        # threads enters a result, and small products lose no time to synchronization.
         with threadpool_limits(1, user_api="blas"), contextlib.ExitStack() as settings:
             routes = {
                 precision: settings.enter_context(product_route(device, precision, mode))
@@ -99,15 +102,15 @@ def train_tasks(
             for k in (k for k, task in enumerate(tasks) if task.exact):
                 data_sets[tasks[k].sharing_key, tasks[k].objective].append(k)
 
+            crew = Crew(threads, len(stacks) + len(data_sets))
+            if threads > 1:
+                release_team()
+
             def begin(stack: list[int]) -> Future[dict[str, np.ndarray] | None]:
                 mine = cast(list[StepTask], [tasks[k] for k in stack])
                 route = routes[mine[0].precision]
-                # Threads share the products of a stack that has them for itself. The number of
-                # threads is one for the whole process, and only oneDNN's bits do not depend on it.
-                alone = len(stacks) + len(data_sets) == 1 and route.name == "onednn"
-                if alone and threads > 1:
-                    release_team()
-                share = threads if alone else 1
+                # Only oneDNN's bits do not depend on the number of threads.
+                share = crew.share if route.name == "onednn" else lambda: 1
                 arguments = (mine, device, route, interrupted.is_set, share, replays)
                 return pool.submit(_train_if_it_fits, *arguments)
 
@@ -119,10 +122,11 @@ def train_tasks(
                 for job in wait(jobs, return_when=FIRST_COMPLETED).done:
                     students = jobs.pop(job)
                     rows = job.result()
+                    crew.jobs -= 1
                     if rows is not None:
                         _write_rows(result, tasks, students, rows)
                         continue
-                    halved += 1
+                    halved, crew.jobs = halved + 1, crew.jobs + 2
                     middle = len(students) // 2
                     for half in (students[:middle], students[middle:]):
                         jobs[begin(half)] = half
@@ -150,7 +154,7 @@ def _train_if_it_fits(
     device: torch.device,
     route: Route,
     interrupted: Callable[[], bool],
-    threads: int,
+    threads: Callable[[], int],
     replays: Replays,
 ) -> dict[str, np.ndarray] | None:
     """Train a batch, or give None if the device has no memory for several students at once."""
@@ -159,6 +163,9 @@ def _train_if_it_fits(
     except torch.OutOfMemoryError:
         if len(tasks) == 1:
             raise
+    finally:
+        share_operations(1)
+        release_team()  # else it would count beside those that are made next
     free_memory(device)  # here, where the exception no longer holds the tensors of its frames
     return None
 

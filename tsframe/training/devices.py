@@ -1,24 +1,23 @@
 """Where students are trained: devices, engine threads, and how much one stack may hold."""
 
-import contextlib
 import ctypes
 import functools
 import math
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import threadpoolctl
 import torch
 
 __all__ = [
+    "Crew",
     "claim_thread",
     "cpu_count",
     "device_name",
     "free_memory",
     "release_team",
     "resolve_device",
-    "sharing_products",
+    "share_operations",
     "stack_bytes",
     "table_bytes",
     "upload",
@@ -104,7 +103,42 @@ def claim_thread() -> None:
     multiply those a hundred times slower.
     """
     torch.set_num_threads(1)
+    torch.get_num_threads()  # torch sets a new thread up at its first question, and not later
     torch.set_flush_denormal(True)
+
+
+class Crew:
+    """The engine threads of a call, dealt out to the jobs that are left.
+
+    A job has a thread of its own. When fewer jobs are left than threads, each may use as many as
+    there are for it: never do all jobs together use more than the call was given.
+
+    Parameters
+    ----------
+    threads : int
+        Of the call.
+    jobs : int
+        Not finished yet, those that wait included; whoever sees one finish lowers the number.
+    """
+
+    def __init__(self, threads: int, jobs: int) -> None:
+        self.threads, self.jobs = threads, jobs
+
+    def share(self) -> int:
+        """Give the number of threads that a job may use now; while it works it can only grow."""
+        return max(1, self.threads // max(1, self.jobs))
+
+
+def share_operations(threads: int) -> None:
+    """Let so many threads share each operation that the calling engine thread asks torch for.
+
+    Products by oneDNN and operations element by element have the same bits on any number of
+    threads; sums over many elements may not, so they are left to one. Other threads notice nothing:
+    `torch.set_num_threads` would also tell those that start later, and MKL, whose bits do depend on
+    the number. Where torch has no OpenMP that can be found, nothing is shared.
+    """
+    if (library := _openmp()) is not None:
+        library.omp_set_num_threads(threads)
 
 
 def release_team() -> None:
@@ -114,31 +148,21 @@ def release_team() -> None:
     overcrowded, and then puts threads to sleep between any two operations: a product of width 500
     takes 310 us so, an operation on it 77 us, instead of 210 and 7.
     """
-    if (pause := _omp_pause()) is not None:
+    pause = getattr(_openmp(), "omp_pause_resource_all", None)  # since OpenMP 5.0
+    if pause is not None:
         pause(SOFTLY)
 
 
 @functools.cache
-def _omp_pause() -> Any:
-    """Find omp_pause_resource_all (OpenMP 5.0) in the library that torch has loaded, if any."""
-    for library in threadpoolctl.threadpool_info():
-        if library["user_api"] == "openmp":
-            return getattr(ctypes.CDLL(library["filepath"]), "omp_pause_resource_all", None)
+def _openmp() -> Any:
+    """Find the library that decides for torch how many threads share an operation, if there is."""
+    found = torch.get_num_threads()
+    for one in threadpoolctl.threadpool_info():
+        if one["user_api"] == "openmp":
+            library = ctypes.CDLL(one["filepath"])
+            library.omp_set_num_threads(found + 1)
+            taken = torch.get_num_threads()
+            library.omp_set_num_threads(found)
+            if taken == found + 1:  # others may have brought an OpenMP of their own
+                return library
     return None
-
-
-@contextlib.contextmanager
-def sharing_products(threads: int) -> Iterator[None]:
-    """Let several threads share what is computed in this context, by an engine thread of its own.
-
-    Products by oneDNN and operations element by element have the same bits on any number of
-    threads; sums over many elements may not, so none may be taken here.
-    """
-    if threads == 1:
-        yield
-        return
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(1)

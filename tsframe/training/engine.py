@@ -77,7 +77,7 @@ def train_stack(
     snapshot_steps: Sequence[int] = (),
     interrupted: Callable[[], bool] = lambda: False,
     scales: Sequence[Scales] | None = None,
-    threads: int = 1,
+    threads: Callable[[], int] = lambda: 1,
     validation: SampleSet | None = None,
     dropout: Sequence[float] = (),
     replays: Replays | None = None,
@@ -103,8 +103,8 @@ def train_stack(
         Asked before every step; InterruptedError once it says so.
     scales : sequence, optional
         Factors on the learning rates of layers; see `Cohort`.
-    threads : int
-        Share one product of a large stack; for the only stack of a call on the CPU.
+    threads : callable
+        Tells, before every step, how many threads may share an operation of a large stack.
     validation : SampleSet, optional
         What students with the rule `BestValidation` are watched on.
     dropout : sequence of float, optional

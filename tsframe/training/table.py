@@ -17,7 +17,7 @@ from tsframe.students.layout import Layout
 from tsframe.students.stack import copy_students, Stack
 from tsframe.training.backward import backward
 from tsframe.training.cohort import Cohort
-from tsframe.training.devices import sharing_products
+from tsframe.training.devices import share_operations
 from tsframe.training.dropout import Dropout
 from tsframe.training.graphs import Replays, Stepper
 from tsframe.training.losses import Objective
@@ -26,7 +26,7 @@ from tsframe.training.optimizer import Absorb, Optimization
 
 __all__ = ["Descent", "Table"]
 
-SHARED_WORK = 1e7  # multiply-adds of a forward pass, above which threads share its products
+SHARED_WORK = 4e6  # multiply-adds of a forward pass, above which threads share its operations
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +43,8 @@ class Descent:
         Minibatches that one step looks at.
     silenced : Dropout or None
         Which units are silent.
-    threads : int
-        Share one product of a large table.
+    threads : callable
+        Tells, before every step, how many threads may share an operation of a large table.
     replays : Replays or None
         Records whole steps where the device has graphs and nothing is drawn on the host.
     interrupted : callable
@@ -55,7 +55,7 @@ class Descent:
     objective: Objective
     minibatches: int
     silenced: Dropout | None
-    threads: int
+    threads: Callable[[], int]
     replays: Replays | None
     interrupted: Callable[[], bool]
 
@@ -79,8 +79,8 @@ class Table:
         self.stack, self._cohort, self._state, self._descent = stack, cohort, state, descent
         self._seated = descent.training_set.seat(stack.layout)
         self._members = stack.layout.students
-        work = stack.layout.work * descent.training_set.batch_size
-        self._threads = descent.threads if work > SHARED_WORK else 1
+        self._shares = stack.layout.work * descent.training_set.batch_size > SHARED_WORK
+        self._threads = 1
         self._found: dict[int, tuple[Tensor, Tensor]] = {}
         self._step = 0
         changed = [*stack.weights, *(tensor for item in state.memory for tensor in item)]
@@ -109,6 +109,8 @@ class Table:
         for self._step in range(start, stop):
             if descent.interrupted():
                 raise InterruptedError(f"training was interrupted after {self._step} steps")
+            if self._shares:
+                self._threads = descent.threads()
             self._state.prepare(done)
             for k in range(0 if whole else descent.minibatches):
                 coming = training_set.find(self._seated, self._step * descent.minibatches + k)
@@ -125,14 +127,20 @@ class Table:
         masks = None
         if descent.silenced is not None:
             masks = descent.silenced.masks(self._cohort, inputs.shape[1], which)
-        with sharing_products(self._threads):
-            buffers = stack.forward(inputs, masks)
+        if self._threads > 1:
+            share_operations(self._threads)
+        buffers = stack.forward(inputs, masks)
+        if self._threads > 1:  # there are sums in the loss
+            share_operations(1)
         if stack.products.fusions is None:
             descent.objective.gradient_(buffers.logits, targets)
         else:
             stack.products.fusions.descend(descent.objective, buffers.logits, targets)
-        with sharing_products(self._threads):
-            backward(stack, buffers, inputs, absorb, masks)
+        if self._threads > 1:
+            share_operations(self._threads)
+        backward(stack, buffers, inputs, absorb, masks)
+        if self._threads > 1:
+            share_operations(1)
 
     @staticmethod
     def moved(tables: Sequence["Table"], layout: Layout) -> "Table":
