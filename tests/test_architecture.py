@@ -19,9 +19,9 @@ ROOT = Path(__file__).parents[1]
 
 # The rooms of the package, a file or a folder each. A room imports only what stands before it.
 SCIENCE = (
-    "checks streams spectra slopes inputs arrays teachers corruptions samples augmentations theory "
-    "students training tasks measures batch solving together costs trial perceptron "
-    "completion"
+    "checks kept streams spectra slopes inputs arrays balancing teachers corruptions samples "
+    "augmentations theory students training tasks measures batch solving together costs trial "
+    "perceptron completion"
 ).split()
 SWEEP = (
     "axes selection chunks buckets places disk ledger merging provenance contract sweep spec forms "

@@ -1,12 +1,14 @@
 import pickle
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tsframe.inputs import Gaussian
+from tsframe.arrays import ArrayInputs
+from tsframe.inputs import Gaussian, Inputs
 from tsframe.spectra import (
     Isotropic,
     Measured,
@@ -16,6 +18,7 @@ from tsframe.spectra import (
     Spectrum,
     Spiked,
 )
+from tsframe.streams import stream
 
 DIM = 40
 SPECTRA: list[Spectrum] = [
@@ -87,6 +90,48 @@ def test_a_longer_sample_begins_with_the_shorter_one() -> None:
     inputs = Gaussian(DIM, Sloppy(0.1))
     long, short = (inputs.draw(n, seed=3, role="train inputs") for n in (1000, 10))
     assert np.array_equal(long[:10], short)
+
+
+@pytest.mark.parametrize("largest", [0, 100, np.inf])  # rows of a sample that is kept
+def test_a_sample_is_the_same_whatever_was_drawn_before(
+    largest: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tsframe.inputs.LARGEST", 8 * DIM * largest)
+    inputs, most = Gaussian(DIM, Sloppy(0.1)), 1000
+    normals = stream(4, "train inputs").standard_normal((most, DIM))
+    for n in (3, 50, 10, most, 50, most):  # from the stream, more of it, and what is kept
+        x = inputs.draw(n, seed=4, role="train inputs")
+        assert np.array_equal(x, normals[:n] * np.sqrt(inputs.eigenvalues))
+        x[:] = np.nan  # whose sample it is may do with it what it likes
+
+
+def test_threads_that_draw_at_once_draw_what_one_draws_alone() -> None:
+    def draw(job: int) -> NDArray[np.float64]:
+        n, seed = 20 * (1 + job % 7), 100 + job % 3
+        return Gaussian(DIM, Sloppy(0.1 * (1 + job % 5)), rotate=True).draw(n, seed, "test inputs")
+
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(draw, range(200)))
+    assert all(np.array_equal(x, draw(job)) for job, x in enumerate(together))
+    z = stream(101, "test inputs").standard_normal((20 * 5, DIM))  # job 4
+    inputs = Gaussian(DIM, Sloppy(0.5), rotate=True)
+    assert np.array_equal(together[4], (z * np.sqrt(inputs.eigenvalues)) @ inputs.basis(101).T)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        *(Gaussian(DIM, spectrum, rotate) for spectrum in SPECTRA for rotate in (False, True)),
+        ArrayInputs(np.random.default_rng(0).random((200, DIM)) ** 2),
+    ],
+    ids=lambda inputs: f"{repr(inputs)[:60]}...{repr(inputs)[-6:]}",
+)
+def test_projections_are_those_of_the_sample_on_maps_in_the_eigenbasis(inputs: Inputs) -> None:
+    maps = np.random.default_rng(1).standard_normal((7, DIM))
+    x = inputs.draw(60, 3, "reference inputs")
+    found = inputs.project(maps, 60, 3, "reference inputs")
+    due = maps @ (x @ inputs.basis(3)).T
+    np.testing.assert_allclose(found, due, rtol=0, atol=1e-12 * np.abs(due).max())  # rounding
 
 
 def test_samples_differ_between_roles_and_between_seeds() -> None:

@@ -1,13 +1,23 @@
 import pickle
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from scipy.special import softmax
 
+from tsframe.balancing import balancing_biases
 from tsframe.inputs import Gaussian
 from tsframe.spectra import Isotropic, Sloppy, SloppyAsReleased2022
-from tsframe.teachers import ACTIVATIONS, class_perplexity, LinearTeacher, Teacher
+from tsframe.streams import stream
+from tsframe.teachers import (
+    ACTIVATIONS,
+    class_perplexity,
+    LinearTeacher,
+    Teacher,
+)
 
 DIM = 100
 SLOPES = [0.0, 0.01, 0.1, 1.0]
@@ -21,6 +31,7 @@ TEACHERS = [
     Teacher(width=50, activation="sigmoid"),
     Teacher(width=50, depth=2, activation="identity", gain=None),
     Teacher(width=50, gain=None, balance=False),
+    Teacher(width=50, depth=2, balance=False),
 ]
 BALANCED = [teacher for teacher in TEACHERS if teacher.balance]
 
@@ -62,6 +73,95 @@ def test_balanced_classes_are_nearly_equally_likely_on_fresh_inputs(
     labels = teacher.draw(inputs, seed=1)(inputs.draw(10000, seed=1, role="test inputs"))
     assert labels.dtype == np.int64
     assert 0.97 * teacher.classes < class_perplexity(labels, teacher.classes) <= teacher.classes
+
+
+def plainly_drawn(
+    teacher: Teacher, inputs: Gaussian, seed: int
+) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
+    """Draw a teacher as its docstring says, on the reference inputs themselves."""
+    widths = [inputs.dim, *[teacher.width] * teacher.depth, teacher.classes]
+    weights = [
+        stream(seed, "teacher", layer).standard_normal((after, before)) / np.sqrt(before)
+        for layer, (before, after) in enumerate(pairwise(widths))
+    ]
+    exact = np.sqrt(weights[0] ** 2 @ inputs.eigenvalues)
+    weights[0] = weights[0] @ inputs.basis(seed).T
+    h = inputs.draw(4096, seed, "reference inputs")
+    for layer in range(teacher.depth):
+        if teacher.gain is not None:
+            deviation = (h @ weights[layer].T).std(axis=0) if layer else exact
+            weights[layer] *= (teacher.gain / deviation)[:, None]
+        h = ACTIVATIONS[teacher.activation](h @ weights[layer].T)
+    logits = h @ weights[-1].T
+    if not teacher.balance:
+        return weights, np.zeros(teacher.classes)
+    mean, deviation = logits.mean(axis=0), logits.std(axis=0)
+    weights[-1] /= deviation[:, None]
+    return weights, plain_biases((logits - mean) / deviation) - mean / deviation
+
+
+def plain_biases(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Balance logits of shape (n, classes) by Newton iterations on plain softmaxes."""
+    classes = logits.shape[1]
+    biases = np.zeros(classes)
+    for temperature in np.repeat([0.5, 0.25, 0.12, 0.06, 0.03], 3):
+        p = softmax((logits + biases) / temperature, axis=1)
+        hessian = (np.diag(p.mean(axis=0)) - p.T @ p / len(p)) / temperature
+        hessian += 1 / classes + 1e-6 * np.eye(classes)
+        step = np.linalg.solve(hessian, p.mean(axis=0) - 1 / classes)
+        biases -= step * min(1, 2 * temperature / np.abs(step).max())
+    return biases
+
+
+@pytest.mark.parametrize("rotate", [False, True])
+@pytest.mark.parametrize("teacher", TEACHERS, ids=repr)
+def test_a_teacher_is_the_one_that_is_drawn_plainly(teacher: Teacher, rotate: bool) -> None:
+    for seed, slope in enumerate((0.0, 0.1, 1.0)):
+        inputs = Gaussian(DIM, Sloppy(slope), rotate)
+        weights, biases = plainly_drawn(teacher, inputs, seed)
+        drawn = teacher.draw(inputs, seed)
+        np.testing.assert_allclose(drawn.biases, biases, rtol=0, atol=1e-12)  # rounding
+        for mine, due in zip(drawn.weights, weights, strict=True):
+            np.testing.assert_allclose(mine, due, rtol=0, atol=1e-12 * np.abs(due).max())
+        plain = type(drawn)(tuple(weights), biases, teacher.activation)
+        x = inputs.draw(2000, seed, "test inputs")
+        assert np.array_equal(drawn(x), plain(x))
+
+
+@pytest.mark.parametrize("teacher", TEACHERS, ids=repr)
+def test_reference_inputs_are_drawn_for_what_is_measured_on_them_alone(
+    teacher: Teacher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roles: list[str] = []
+
+    def noted(seed: int, role: str, *keys: int) -> np.random.Generator:
+        roles.append(role)
+        return stream(seed, role, *keys)
+
+    monkeypatch.setattr("tsframe.inputs.stream", noted)
+    teacher.draw(Gaussian(DIM, Sloppy(0.321)), seed=10**6 + TEACHERS.index(teacher))
+    measured = teacher.balance or (teacher.gain is not None and teacher.depth > 1)
+    assert roles == (["reference inputs"] if measured else [])
+
+
+def test_logits_far_from_all_others_are_balanced_without_overflow() -> None:
+    logits = np.random.default_rng(0).standard_normal((5, 500))
+    logits[0, 0], logits[3, 1], logits[:, 2] = 500.0, -500.0, [60.0, -60.0, 0.0, 30.0, -30.0]
+    np.testing.assert_allclose(balancing_biases(logits), plain_biases(logits.T), atol=1e-12)
+
+
+def test_a_teacher_is_drawn_once_for_all_who_learn_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs, teacher = Gaussian(DIM, Sloppy(0.123)), Teacher(width=6)
+    first = teacher.draw(inputs, seed=0)
+    monkeypatch.setattr("tsframe.teachers.balancing_biases", None)  # what is drawn anew fails
+    assert Teacher(width=6).draw(Gaussian(DIM, Sloppy(0.123)), seed=0) is first
+    others = [(teacher, inputs, 1), (Teacher(width=7), inputs, 0)]
+    for other, other_inputs, seed in [*others, (teacher, Gaussian(DIM, Sloppy(0.124)), 0)]:
+        with pytest.raises(TypeError, match="not callable"):
+            other.draw(other_inputs, seed)
+    for array in (*first.weights, first.biases):
+        with pytest.raises(ValueError, match="read-only"):
+            array[:] = 0.0
 
 
 def test_classes_without_balance_are_fewer_where_few_directions_matter() -> None:

@@ -16,11 +16,13 @@ What flows::
 The rooms, each of which may import only what stands above it::
 
     checks      what counts as a number in a spec
+    kept        what was drawn last, for whoever needs it next
     streams     random numbers keyed by seed and role, never by place
     spectra     eigenvalue laws: Isotropic, Sloppy, PowerLaw, Spiked, Measured, published recipes
     slopes      the slope of a measured spectrum, with its interval
     inputs      x with a given covariance spectrum, in its eigenbasis or rotated
     arrays      real data: rows of an array as inputs, with labels of their own
+    balancing   biases that make classes equally likely
     teachers    functions that label: a network, a linear map; drawn from a seed, then frozen
     corruptions what randomization tests do to labeled inputs: shuffled, or Gaussian instead
     samples     the train and test arrays of one task, label noise included

@@ -101,6 +101,11 @@ class ArrayInputs:
         return int(self.x.shape[1])
 
     @property
+    def key(self) -> str:
+        """The digest: equal data have one."""
+        return self.digest
+
+    @property
     def eigenvalues(self) -> Floats:
         """Eigenvalues of the second moment x.T x / rows, shape (dim,), descending."""
         return self._eigen[0]
@@ -155,6 +160,10 @@ class ArrayInputs:
     def draw(self, n: int, seed: int, role: str) -> Floats:
         """Draw a sample of inputs, shape (n, dim); see `rows`."""
         return self.x[self.rows(n, seed, role)]
+
+    def project(self, maps: Floats, n: int, seed: int, role: str) -> Floats:
+        """Give the products of a sample with maps in the eigenbasis, shape (maps, n)."""
+        return (maps @ self.basis(seed).T) @ self.draw(n, seed, role).T
 
     def labels(self, n: int, seed: int, role: str) -> NDArray[np.int64] | Floats:
         """Give the labels that came with the rows of a sample, shape (n,).

@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from typing import cast, Protocol
 
 from tsframe.batch import pools, StepTask
+from tsframe.inputs import KEPT
 from tsframe.solving.cost import work, working_set
 from tsframe.solving.exact import ExactTask
+from tsframe.teachers import REFERENCE_ROWS, Teacher
 from tsframe.together import AnyTask
 from tsframe.training.devices import resolve_device, stack_bytes
 from tsframe.training.minibatches import ROWS_AT_ONCE
@@ -31,7 +33,8 @@ __all__ = ["CostedTask", "StepCost", "memory_of", "shared_work", "work_of", "wor
 UNIT, INPUT = 230.0, 143.0
 NORM = 800.0  # more for a normalized hidden unit; 450 to 1100 on four stacks of 2 to 16 students
 LAYER, STEP = 6.5e6, 2.2e7
-NUMBER, TEACHER = 3300.0, 1.7e9  # to draw an input, a number each, and a teacher
+NORMAL, NUMBER = 2000.0, 800.0  # to draw a standard normal, and to make a labeled input of it
+TEACHER = 6.5e8  # to calibrate a teacher on reference inputs
 COPIES, VALUES = 5.0, 3.5  # of weights and of units in memory, those that come and go included
 NORM_VALUES = 3.0  # more of hidden units, where they are normalized
 DATA = 12.0  # bytes of an input, in float64 and as the engine has it
@@ -137,8 +140,11 @@ def shared_work(task: CostedTask) -> dict[Hashable, float]:
     if task.exact:
         return {}
     cost = _steps(cast(StepTask, task))
-    drawing = NUMBER * (task.n_train + task.n_test) * task.inputs.dim + TEACHER
+    taught, rows = isinstance(task.teacher, Teacher), task.n_train + task.n_test
+    normals = NORMAL * (rows + taught * REFERENCE_ROWS) * task.inputs.dim
+    drawing = NUMBER * rows * task.inputs.dim + taught * TEACHER
     return {
+        ("normals", task.inputs.dim, rows, taught, task.seed): normals,
         ("drawing", task.sharing_key): drawing,
         ("minibatches", cast(StepTask, task).minibatch_key): cost.of_data_set,
         ("stack", task.step_key): cost.of_stack,
@@ -173,7 +179,13 @@ def memory_of(tasks: Sequence[CostedTask], threads: int) -> float:
         threads * stack_bytes(resolve_device("cpu"), threads, held, pools(stepped)) / max(held, 1.0)
     )
     exact = sorted((task.bytes for task in tasks if task.exact), reverse=True)[:threads]
-    return PROCESS + min(1.0, at_once) * (engine + DATA * sum(sets.values())) + sum(exact)
+    drawn = {
+        (task.inputs.dim, task.seed): (REFERENCE_ROWS + task.n_train + task.n_test)
+        * task.inputs.dim
+        for task in tasks
+    }
+    normals = min(KEPT, 8.0 * sum(drawn.values()))
+    return PROCESS + normals + min(1.0, at_once) * (engine + DATA * sum(sets.values())) + sum(exact)
 
 
 def _steps(task: StepTask) -> StepCost:

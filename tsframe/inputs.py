@@ -3,22 +3,28 @@
 Inputs are x = basis (sqrt(eigenvalues) * z) with standard normal z. The normals hang on the seed
 and the role of the sample alone: at every slope the same z are stretched, so neighbors in a phase
 diagram are compared in pairs, and a longer sample begins with the rows of a shorter one.
+
+All is drawn on the host, whatever the device that trains, and by NumPy alone: the logarithms and
+cosines of another library differ in the last bit, a label near a tie flips with it, and students
+would no longer learn the same task on every device.
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tsframe.checks import whole_number
+from tsframe.kept import Kept
 from tsframe.spectra import Spectrum
 from tsframe.streams import stream
 
 __all__ = ["Gaussian", "Inputs", "whole"]
 
-KEPT = 32e6  # bytes of a sample of standard normals above which it is drawn anew each time
+KEPT = 96e6  # bytes of standard normals that are kept: 11 seeds of dim 200, test rows and all
+LARGEST = 32e6  # bytes of a sample of them above which it is drawn anew each time
 
 
 class Inputs(Protocol):
@@ -32,6 +38,10 @@ class Inputs(Protocol):
         """Number of input coordinates."""
 
     @property
+    def key(self) -> Hashable:
+        """What equal inputs have in common, without their data."""
+
+    @property
     def eigenvalues(self) -> NDArray[np.float64]:
         """Eigenvalues of the second moment, shape (dim,), descending, units of variance."""
 
@@ -43,6 +53,11 @@ class Inputs(Protocol):
 
     def draw(self, n: int, seed: int, role: str) -> NDArray[np.float64]:
         """Draw a sample, shape (n, dim)."""
+
+    def project(
+        self, maps: NDArray[np.float64], n: int, seed: int, role: str
+    ) -> NDArray[np.float64]:
+        """Draw a sample, and give its products with maps in the eigenbasis, shape (maps, n)."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +102,11 @@ class Gaussian:
             raise TypeError(f"rotate must be True or False; got rotate={self.rotate!r}.")
         object.__setattr__(self, "rotate", bool(self.rotate))
         self.spectrum(self.dim)  # a spectrum that does not fit the dimension is refused here
+
+    @property
+    def key(self) -> Hashable:
+        """The inputs themselves: they hold no data."""
+        return self
 
     @property
     def eigenvalues(self) -> NDArray[np.float64]:
@@ -142,29 +162,71 @@ class Gaussian:
         ndarray, shape (n, dim)
             One input a row. The first rows do not depend on n (with `rotate`: up to rounding).
         """
-        n = whole("n", n, 1)
-        draw = _standard_normals if 8 * n * self.dim > KEPT else _kept_standard_normals
-        x = draw(n, self.dim, seed, role) * np.sqrt(self.eigenvalues)
+        x = _standard_normals(whole("n", n, 1), self.dim, seed, role) * np.sqrt(self.eigenvalues)
         return x @ self.basis(seed).T if self.rotate else x
+
+    def project(
+        self, maps: NDArray[np.float64], n: int, seed: int, role: str
+    ) -> NDArray[np.float64]:
+        """Draw a sample of inputs, and give its products with linear maps.
+
+        Parameters
+        ----------
+        maps : ndarray, shape (maps, dim)
+            In the eigenbasis.
+        n, seed, role
+            As in `draw`.
+
+        Returns
+        -------
+        ndarray, shape (maps, n)
+            maps @ (draw(n, seed, role) @ basis(seed)).T up to rounding, without drawing inputs that
+            nobody looks at.
+        """
+        normals = _standard_normals(whole("n", n, 1), self.dim, seed, role)
+        return (maps * np.sqrt(self.eigenvalues)) @ normals.T
+
+
+class _Normals(NamedTuple):
+    """Rows of standard normals, and the generator that draws those that follow."""
+
+    rows: NDArray[np.float64]
+    generator: np.random.Generator
+
+
+_normals: Kept[_Normals] = Kept(KEPT, lambda normals: normals.rows.nbytes)
+_rotations: Kept[NDArray[np.float64]] = Kept(KEPT, lambda basis: basis.nbytes, least=2)
 
 
 def _standard_normals(n: int, dim: int, seed: int, role: str) -> NDArray[np.float64]:
-    """Draw what all spectra have in common."""
-    return stream(seed, role).standard_normal((n, dim))
+    """Give what all spectra have in common, to be looked at only: others get the same rows."""
+
+    def draw(kept: _Normals | None) -> _Normals:
+        if kept is None:
+            generator = stream(seed, role)
+            return _Normals(generator.standard_normal((n, dim)), generator)
+        if (more := n - len(kept.rows)) <= 0:
+            return kept
+        rows = np.concatenate([kept.rows, kept.generator.standard_normal((more, dim))])
+        return _Normals(rows, kept.generator)
+
+    if 8 * n * dim > LARGEST:
+        return draw(None).rows
+    return _normals.get((dim, seed, role), draw).rows[:n]
 
 
-@lru_cache(maxsize=3)  # the train, test and reference samples of one seed, for spectrum on spectrum
-def _kept_standard_normals(n: int, dim: int, seed: int, role: str) -> NDArray[np.float64]:
-    return _standard_normals(n, dim, seed, role)
-
-
-@lru_cache(maxsize=2)  # the train, test and reference samples of a trial share one basis
 def _rotation(dim: int, seed: int) -> NDArray[np.float64]:
     """Draw an orthonormal basis uniformly: QR of a Gaussian matrix, signs fixed (Mezzadri 2007)."""
-    q, r = np.linalg.qr(stream(seed, "rotation").standard_normal((dim, dim)))
-    basis = q * np.sign(np.diag(r))
-    basis.flags.writeable = False
-    return basis
+
+    def draw(kept: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        if kept is not None:
+            return kept
+        q, r = np.linalg.qr(stream(seed, "rotation").standard_normal((dim, dim)))
+        basis = q * np.sign(np.diag(r))
+        basis.flags.writeable = False
+        return basis
+
+    return _rotations.get((dim, seed), draw)
 
 
 def whole(name: str, value: object, low: int) -> int:

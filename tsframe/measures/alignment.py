@@ -164,7 +164,7 @@ def teacher_gradient_matrix(task: Task, x: Tensor) -> Tensor | None:
         return None
     if isinstance(task.teacher, Teacher):
         network = task.teacher.draw(task.inputs, task.seed)
-        layers = [torch.as_tensor(w, device=x.device) for w in network.weights]
+        layers = [torch.tensor(w, device=x.device) for w in network.weights]
         weights = [torch.cat([w, torch.zeros_like(w[:, :1])], 1) for w in layers]
         return gradient_matrix(forward(weights, ACTIVATIONS[network.activation], x), classes=True)
     theta = torch.as_tensor(task.teacher.draw(task.inputs, task.seed).theta, device=x.device)
