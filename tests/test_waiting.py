@@ -1,13 +1,13 @@
-"""Between two looks the host never waits for the device: it neither reads nor sends what waits."""
+"""Between two looks the host never waits for the device, a stand-in or a real one."""
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.stand_in import stand_in
 from tests.test_graphs import COSINE, DECAYING, MIXED
 from tests.test_trial import trial
 from tsframe.students.mlp import MLP
@@ -17,60 +17,6 @@ from tsframe.training.minibatches import TrainingSet
 from tsframe.training.sam import SAM, SAMState
 from tsframe.training.sgd import SGD, SGDState
 from tsframe.trial import train, Trial
-
-READS = ("_local_scalar_dense", "equal", "nonzero", "masked_select", "is_nonzero", "lift_fresh")
-
-
-class Reads(TorchDispatchMode):
-    """Notes what would read from a device, ask it for a size, or send it a number."""
-
-    found: ClassVar[list[str]] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.__name__.partition(".")[0]
-        if name in READS and not (name == "lift_fresh" and args[0].ndim):  # arrays are uploaded
-            self.found.append(name)
-        if name.startswith("index"):
-            kinds = [t.dtype for t in args[1] or () if t is not None] if len(args) > 1 else []
-            self.found.extend(f"{name} by bools" for kind in kinds if kind == torch.bool)
-        return func(*args, **(kwargs or {}))
-
-
-@pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Note what reads while the engine goes from one look to the next."""
-    found: list[str] = []
-    inside = [0]
-
-    def watch(owner: Any, name: str) -> None:
-        call: Callable[..., Any] = getattr(owner, name)
-
-        def watched(*arguments: Any) -> Any:
-            inside[0] += 1
-            try:
-                with Reads():
-                    return call(*arguments)
-            finally:
-                inside[0] -= 1
-
-        monkeypatch.setattr(owner, name, watched)
-
-    def told(name: str) -> None:
-        call: Callable[..., Any] = getattr(torch.Tensor, name)
-
-        def telling(self: torch.Tensor, *arguments: Any, **how: Any) -> Any:
-            if inside[0]:
-                found.append(name)
-            return call(self, *arguments, **how)
-
-        monkeypatch.setattr(torch.Tensor, name, telling)
-
-    monkeypatch.setattr(Reads, "found", found)
-    for owner, name in between_looks():
-        watch(owner, name)
-    for name in ("cpu", "numpy", "tolist", "item", "__array__"):
-        told(name)
-    return found
 
 
 def between_looks() -> Iterator[tuple[Any, str]]:
@@ -93,22 +39,18 @@ def trials() -> list[Trial]:
     ]
 
 
-def test_steps_read_nothing(like_a_gpu: None, reads: list[str]) -> None:
-    train(trials(), device="cpu", threads=1)
-    assert reads == []
-
-
-def test_what_reads_is_noticed(like_a_gpu: None, reads: list[str], monkeypatch: Any) -> None:
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_step_that_waits_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     step = SGDState.step
 
-    def reading(self: SGDState, pull: Any) -> None:
+    def waiting(self: SGDState, pull: Any) -> None:
         step(self, pull)
-        weights = self.weights[0]
-        float(weights[0, 0, 0]), weights[weights > 0], weights.cpu(), weights.new_tensor(1.0)
+        float(self.weights[0][0, 0, 0])
 
-    monkeypatch.setattr(SGDState, "step", reading)
-    train([trial(training=SGD(0.1, max_steps=1))], device="cpu", threads=1)
-    assert set(reads) == {"_local_scalar_dense", "index by bools", "cpu", "lift_fresh"}
+    monkeypatch.setattr(SGDState, "step", waiting)
+    with stand_in() as found:
+        train([trial(training=SGD(0.1, max_steps=3))], device="cuda", mode="fast")
+    assert len(found.waits_in("Table.run")) == 3
 
 
 @contextlib.contextmanager
