@@ -41,6 +41,14 @@ def test_a_newer_format_is_refused(path: Path) -> None:
         open_store(path)
 
 
+def test_a_store_without_a_root_is_told_from_another_folder(path: Path, tmp_path: Path) -> None:
+    (path / "zarr.json").unlink()
+    with pytest.raises(ValueError, match=r"zarr.json is missing; tsframe repair rebuilds it."):
+        open_store(path)
+    with pytest.raises(ValueError, match=r"a folder without zarr.json, not a store of tsframe"):
+        open_store(tmp_path)
+
+
 @pytest.mark.parametrize("damage", ["", "{", "[]", "null", '{"attributes": 3}'])
 def test_a_damaged_root_is_named_with_its_size_and_its_cure(path: Path, damage: str) -> None:
     (path / "zarr.json").write_text(damage)

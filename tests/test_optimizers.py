@@ -295,6 +295,15 @@ def test_what_a_point_does_is_its_own(specs: Sequence[Optimizer]) -> None:
         (lambda: SAM(Langevin(0.1, 0.1)), "base must be SGD(...) or Adam(...)"),  # type: ignore
         (lambda: Langevin(0.1, temperature=-1.0), "temperature must be a finite number >= 0"),
         (lambda: Langevin(0.0, 0.1), "lr must be a positive number"),
+        (lambda: SGD(lr="0.1"), "lr must be a positive number; got lr='0.1'."),  # type: ignore
+        (lambda: SGD(0.1, momentum="0.9"), "momentum must lie in [0, 1)"),  # type: ignore
+        (lambda: Adam(beta2="0.9"), "beta2 must lie in [0, 1)"),  # type: ignore
+        (lambda: Adam(epsilon=None), "epsilon must be a number > 0"),  # type: ignore
+        (lambda: Adam(schedule="cosine"), "schedule must be Constant(), Cosine() or Step"),  # type: ignore
+        (lambda: SGD(0.1, schedule=Cosine), "schedule must be Constant()"),  # type: ignore
+        (lambda: Langevin(0.1, 0.1, stop="never"), "stop must be ZeroTrainError()"),  # type: ignore
+        (lambda: Cosine("0"), "final must lie in [0, 1]"),  # type: ignore
+        (lambda: StepDecay(2.5), "every must be an integer >= 1"),  # type: ignore
         (lambda: EntropySGD(Adam()), "base must be SGD(...), the outer step"),  # type: ignore
         (lambda: EntropySGD(SGD(0.1), scope=0.0), "scope must be a finite number > 0"),
         (lambda: EntropySGD(SGD(0.1), averaging=1.5), "at most 1); got averaging=1.5"),

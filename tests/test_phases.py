@@ -251,6 +251,7 @@ def test_rungs_that_are_not_fitted_do_not_enter_the_growth():
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
+        (lambda d: classify(d.test_error.values), "takes an xarray Dataset or DataArray"),
         (lambda d: classify(d, "loss"), "found no variable 'loss'"),
         (lambda d: classify(d, n="n_train"), "found no dim 'n_train'"),
         (lambda d: classify(d.isel(seed=[0])), "at least 2 seeds"),

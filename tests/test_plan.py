@@ -115,6 +115,11 @@ def test_a_chunk_that_cannot_be_is_refused(chunk: dict[str, int], sentence: str)
         plan(costly(1.0, **AXES), chunk=chunk)
 
 
+def test_what_is_no_sweep_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"a sweep is made by Sweep\(function, axis=values"):
+        plan(AXES)  # type: ignore[arg-type]
+
+
 def test_a_store_of_too_many_files_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     module = sys.modules["tsframe.plan"]  # tsframe.plan is the function
     monkeypatch.setattr(module, "OBJECTS_REFUSED", 100)

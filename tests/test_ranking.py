@@ -127,6 +127,8 @@ def test_what_cannot_be_ranked_is_refused_with_a_sentence() -> None:
     results["margin"] = ("width", "quantile"), np.ones((3, 2))
     with pytest.raises(ValueError, match=r"got sharpness\. Known are test_error, margin"):
         rank(results, ["sharpness"])
+    with pytest.raises(TypeError, match=r"got a text. Write \['margin'\]"):
+        rank(results, "margin")
     with pytest.raises(ValueError, match="'margin' must be one number a student; got the dims qu"):
         rank(results, ["margin"])
     with pytest.raises(ValueError, match="with two values or more; got \\['depth'\\]"):

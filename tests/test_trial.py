@@ -268,6 +268,12 @@ def test_work_grows_with_steps_width_and_batch():
     assert trial(training=longer).flops == pytest.approx(2 * trial().flops, rel=0.1)
 
 
+@pytest.mark.parametrize("arguments", [(0,), (-1,), (2.5,), (10, 2)])
+def test_a_log_scale_without_steps_is_refused(arguments):
+    with pytest.raises((TypeError, ValueError), match="must be a whole number >= "):
+        log_steps(*arguments)
+
+
 def test_steps_of_a_log_scale_are_ascending_and_end_at_the_budget():
     for budget in (1, 2, 10, 5000):
         steps = log_steps(budget, 20)
@@ -288,6 +294,9 @@ def test_steps_of_a_log_scale_are_ascending_and_end_at_the_budget():
         (dict(n_train=10), "batch_size must be at most n_train=10; got batch_size=20."),
         (dict(curve_steps=(3, 1)), "curve_steps must be ascending integers >= 0"),
         (dict(curve_steps=(0, 61)), "curve_steps must not pass max_steps=60; got 61."),
+        (dict(curve_steps=10), "curve_steps must be a list of whole numbers, e.g. [0, 100]; got"),
+        (dict(curve_steps=[0.5]), "curve_steps must be a list of whole numbers"),
+        (dict(measure_steps="1"), "measure_steps must be a list of whole numbers"),
         (dict(own_order="yes"), "own_order must be True or False; got own_order='yes'."),
         (dict(precision="bf16"), "precision must be one of float32, float64"),
         (dict(student=5), "student must be MLP or Linear or RandomFeatures or Kernel; got 5."),
@@ -306,6 +315,7 @@ def test_bad_trials_are_refused_with_a_sentence(changes, sentence):
     ("arguments", "sentence"),
     [
         (dict(trials=[]), "train needs at least one trial"),
+        (dict(trials=trial()), "got one alone. Write train([trial])."),
         (dict(trials=[3]), "trials must be Trial objects; got 3 at position 0."),
         (dict(device="tpu"), "device must be auto, cpu, cuda or cuda:N; got 'tpu'."),
         (dict(device="cuda:99"), "GPUs found. Use device='cpu'."),

@@ -4,13 +4,20 @@ The owner of a number words the sentence that refuses all else.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import field, fields
 from typing import Any
 
 import numpy as np
 
-__all__ = ["check_steps_asked", "later", "real_number", "repr_of", "whole_number"]
+__all__ = [
+    "check_steps_asked",
+    "later",
+    "real_number",
+    "repr_of",
+    "steps_asked",
+    "whole_number",
+]
 
 
 def check_steps_asked(name: str, steps: Sequence[int], budget: int | None) -> None:
@@ -34,6 +41,21 @@ def check_steps_asked(name: str, steps: Sequence[int], budget: int | None) -> No
         raise ValueError(f"{name} must be ascending integers >= 0; got {tuple(steps)!r}.")
     if steps and budget is not None and steps[-1] > budget:
         raise ValueError(f"{name} must not pass max_steps={budget}; got {steps[-1]}.")
+
+
+def steps_asked(name: str, steps: object) -> tuple[int, ...]:
+    """Give steps of training as a tuple of integers; whole floats are taken, too.
+
+    Raises
+    ------
+    TypeError
+        If they are no list of whole numbers.
+    """
+    found = None if isinstance(steps, str) or not isinstance(steps, Iterable) else tuple(steps)
+    numbers = int | float | np.integer | np.floating
+    if found is None or any(not isinstance(s, numbers) or s != s // 1 for s in found):
+        raise TypeError(f"{name} must be a list of whole numbers, e.g. [0, 100]; got {steps!r}.")
+    return tuple(int(step) for step in found)
 
 
 def later(default: Any) -> Any:

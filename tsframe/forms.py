@@ -51,6 +51,8 @@ def root_facts(path: Place) -> dict[str, Any]:
     root = path / "zarr.json"
     if not root.exists():
         old = (path / ".zgroup").exists() or (path / ".zarray").exists()
+        if (path / "runs" / "spec-1.json").exists():
+            raise ValueError(f"{root} is missing; tsframe repair rebuilds it.")
         kind = "zarr of format 2" if old else "a folder without zarr.json"
         raise ValueError(f"{path} is {kind}, not a store of tsframe; choose another path.")
     try:

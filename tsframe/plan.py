@@ -210,10 +210,14 @@ def plan(
 
     Raises
     ------
+    TypeError
+        If `sweep` is no Sweep.
     ValueError
         If the store holds another sweep, the chunk cannot be or is not the one of the store, the
         store would have more than 1e7 files, or `only` does not fit the grid.
     """
+    if not isinstance(sweep, Sweep):
+        raise TypeError(f"a sweep is made by Sweep(function, axis=values, ...); got {sweep!r:.80}.")
     chosen = choose(sweep.axes, only).reshape(-1)
     path = None if store is None else place(store)
     workers = n_jobs or os.cpu_count() or 1

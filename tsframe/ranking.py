@@ -105,6 +105,8 @@ def rank(
 
     Raises
     ------
+    TypeError
+        If `measures` is a text.
     ValueError
         If a name is not there, or an axis has one value.
 
@@ -116,6 +118,8 @@ def rank(
     >>> found.tau.item(), found.granulated.item(), found.worst.item()
     (1.0, 1.0, 0.0)
     """
+    if isinstance(measures, str):
+        raise TypeError(f"measures must be a list of names; got a text. Write [{measures!r}].")
     absent = [name for name in (*measures, error) if name not in results]
     if absent or not measures:
         raise ValueError(

@@ -22,7 +22,7 @@ from tsframe.batch import (
     MEASURES_OVER_STEPS,
     StepTask,
 )
-from tsframe.checks import later, repr_of
+from tsframe.checks import later, repr_of, steps_asked
 from tsframe.corruptions import check_corruption, Corruption
 from tsframe.costs import CostedTask, memory_of, shared_work, work_of, working_set_of
 from tsframe.inputs import Gaussian, whole
@@ -164,12 +164,12 @@ class Trial:
                 f"precision must be one of {', '.join(PRECISIONS)}; "
                 f"got precision={self.precision!r}."
             )
+        for name in ("curve_steps", "measure_steps"):
+            object.__setattr__(self, name, steps_asked(name, getattr(self, name)))
         check_solvable(self.student, self.training, self.loss, self.precision, self.curve_steps)
-        object.__setattr__(self, "curve_steps", tuple(int(step) for step in self.curve_steps))
         budget = None if isinstance(self.training, Ridge) else self.training.max_steps
         asked = check_asked(self.measures, self.measure_steps, budget)
         object.__setattr__(self, "measures", asked)
-        object.__setattr__(self, "measure_steps", tuple(int(step) for step in self.measure_steps))
         if not isinstance(self.training, Ridge):
             check_steps(cast(StepTask, self))
             declare(asked, self.measure_steps, self.student_shape)
@@ -385,6 +385,8 @@ def train(
     ValueError
         If `trials` is empty, the device is not there, or it cannot do what mode or precision ask.
     """
+    if isinstance(trials, Trial):
+        raise TypeError("train takes a list of trials; got one alone. Write train([trial]).")
     trials = list(trials)
     if not trials:
         raise ValueError("train needs at least one trial; got an empty list.")

@@ -269,6 +269,7 @@ REFUSED = {
     "negative noise": (lambda: ridge([1.0], 1.0, 1, 0.0, -1.0), "noise must be >= 0 and finite"),
     "held": (lambda: ridge(Sloppy(2.0)(500), 1.0, 450), "log=True, such as -slope * np.arange"),
     "words": (lambda: ridge(["a"], 1.0, 1), "eigenvalues must be real numbers"),  # type: ignore[list-item]
+    "an empty spectrum": (lambda: ridge([], 1.0, 1), "eigenvalues must have at least one mode"),
     "nameless": (lambda: ridge(np.ones((2, 2)), 1.0, 1), "2 dims without names"),
     "other modes": (
         lambda: ridge(

@@ -26,6 +26,43 @@ Labeled: TypeAlias = xr.Dataset | xr.DataArray
 BLOCK = 4_000_000  # numbers of one array in work at once
 
 
+def having(data: Labeled, value: str, dims: Sequence[str], function: str) -> xr.Dataset:
+    """Take a Dataset, or an array as one, that has a variable over some dims at least.
+
+    Parameters
+    ----------
+    data, value, dims, function
+        As in `prepare`.
+
+    Returns
+    -------
+    Dataset
+        The data as they are.
+
+    Raises
+    ------
+    TypeError
+        If they are neither a Dataset nor a DataArray.
+    ValueError
+        If the variable or a dim is missing.
+    """
+    if not isinstance(data, xr.Dataset | xr.DataArray):
+        raise TypeError(
+            f"{function} takes an xarray Dataset or DataArray, whose dims have names; got "
+            f"{type(data).__name__}. tsframe.open_store(path) gives one, or make "
+            "xarray.DataArray(values, coords={...})."
+        )
+    dataset = data.to_dataset(name=value) if isinstance(data, xr.DataArray) else data
+    if value not in dataset:
+        have = ", ".join(map(str, dataset.data_vars))
+        raise ValueError(f"{function} found no variable {value!r}; got {have}. Name one of these.")
+    for dim in dims:
+        if dim not in dataset[value].dims:
+            have = ", ".join(map(str, dataset[value].dims)) or "none"
+            raise ValueError(f"{function} found no dim {dim!r} in {value}; its dims are {have}.")
+    return dataset
+
+
 def prepare(data: Labeled, value: str, dims: Sequence[str], function: str) -> xr.Dataset:
     """Take the variables of a Dataset that have seeds, with numbers along its dims ascending.
 
@@ -50,14 +87,7 @@ def prepare(data: Labeled, value: str, dims: Sequence[str], function: str) -> xr
     ValueError
         If the variable, a dim, or a second seed is missing.
     """
-    dataset = data.to_dataset(name=value) if isinstance(data, xr.DataArray) else data
-    if value not in dataset:
-        have = ", ".join(map(str, dataset.data_vars))
-        raise ValueError(f"{function} found no variable {value!r}; got {have}. Name one of these.")
-    for dim in (*dims, "seed"):
-        if dim not in dataset[value].dims:
-            have = ", ".join(map(str, dataset[value].dims)) or "none"
-            raise ValueError(f"{function} found no dim {dim!r} in {value}; its dims are {have}.")
+    dataset = having(data, value, (*dims, "seed"), function)
     if dataset.sizes["seed"] < 2:
         raise ValueError(
             f"{function} needs at least 2 seeds to know how sure a result is; {value} has "

@@ -5,6 +5,7 @@ from typing import TypeAlias
 import numpy as np
 import xarray as xr
 
+from tsframe.phases.seeds import having
 from tsframe.plots.words import plain
 
 __all__ = ["Labeled", "select", "tally"]
@@ -41,16 +42,7 @@ def select(data: Labeled, value: str, dims: tuple[str, ...], figure: str) -> xr.
     ValueError
         If there is no such variable or dim, or a further dim has several values.
     """
-    dataset = data.to_dataset(name=value) if isinstance(data, xr.DataArray) else data
-    if value not in dataset:
-        raise ValueError(
-            f"{figure} found no variable {value!r}; got {', '.join(map(str, dataset.data_vars))}. "
-            "Name one of these."
-        )
-    for dim in dims:
-        if dim not in dataset[value].dims:
-            have = ", ".join(map(str, dataset[value].dims)) or "none"
-            raise ValueError(f"{figure} found no dim {dim!r} in {value}; its dims are {have}.")
+    dataset = having(data, value, dims, figure)
     kept = (*dims, "seed")
     extra = [str(dim) for dim in dataset[value].dims if dim not in kept]
     several = [dim for dim in extra if dataset.sizes[dim] > 1]

@@ -133,7 +133,8 @@ def log_spectrum(eigenvalues: Numbers, log: bool = False) -> xr.DataArray:
     Raises
     ------
     ValueError
-        If an eigenvalue is not positive and finite, or so small that float64 has rounded it.
+        If there is none, or one is not positive and finite, or so small that float64 has
+        rounded it.
     """
     array = over_modes("eigenvalues", eigenvalues)
     if "mode" not in array.dims:
@@ -141,6 +142,8 @@ def log_spectrum(eigenvalues: Numbers, log: bool = False) -> xr.DataArray:
             f'eigenvalues must have the dim "mode"; got dims {array.dims}. Give a list, or rename '
             'the dim: eigenvalues.rename(YOURS="mode").'
         )
+    if not array.sizes["mode"]:
+        raise ValueError("eigenvalues must have at least one mode; got none.")
     if log:
         if np.any(array.values == np.inf):
             raise ValueError("log eigenvalues must be < inf; got inf. Drop that mode.")

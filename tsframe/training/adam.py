@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tsframe.checks import real_number
 from tsframe.training.cohort import Cohort
 from tsframe.training.following import Following, schedule_factors
 from tsframe.training.optimizer import Pull
@@ -56,13 +57,13 @@ class Adam:
     stop: StoppingRule | None = None
 
     def __post_init__(self) -> None:
-        check_training(self.lr, self.max_steps, self.batch_size, self.weight_decay)
+        check_training(self)
         for name in ("beta1", "beta2"):
-            value = getattr(self, name)
-            if not 0.0 <= value < 1.0:
-                raise ValueError(f"{name} must lie in [0, 1); got {name}={value!r}.")
-        if not self.epsilon > 0.0:
-            raise ValueError(f"epsilon must be > 0; got epsilon={self.epsilon!r}.")
+            sentence = f"{name} must lie in [0, 1); got {name}={getattr(self, name)!r}."
+            if real_number(getattr(self, name), sentence) >= 1.0:
+                raise ValueError(sentence)
+        sentence = f"epsilon must be a number > 0; got epsilon={self.epsilon!r}."
+        real_number(self.epsilon, sentence, strict=True)
 
     minibatches: ClassVar[int] = 1
     gradients: ClassVar[int] = 1

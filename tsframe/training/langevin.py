@@ -57,7 +57,7 @@ class Langevin:
     stop: StoppingRule | None = None
 
     def __post_init__(self) -> None:
-        check_training(self.lr, self.max_steps, self.batch_size, self.weight_decay)
+        check_training(self)
         sentence = (
             "temperature must be a finite number >= 0 (units of the loss); "
             f"got temperature={self.temperature!r}."

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tsframe.checks import real_number, whole_number
+
 __all__ = ["Constant", "Cosine", "Schedule", "StepDecay", "log_steps"]
 
 
@@ -35,11 +37,11 @@ class Cosine:
     final: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.final <= 1.0:
-            raise ValueError(
-                f"final must lie in [0, 1] (a factor on the learning rate); "
-                f"got final={self.final!r}."
-            )
+        sentence = (
+            f"final must lie in [0, 1] (a factor on the learning rate); got final={self.final!r}."
+        )
+        if real_number(self.final, sentence) > 1.0:
+            raise ValueError(sentence)
 
     def __call__(self, step: int, max_steps: int) -> float:
         """Give the factor at a step, 0 <= step < max_steps."""
@@ -62,10 +64,11 @@ class StepDecay:
     factor: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.every < 1:
-            raise ValueError(f"every must be an integer >= 1 (steps); got every={self.every!r}.")
-        if not 0.0 < self.factor <= 1.0:
-            raise ValueError(f"factor must lie in (0, 1]; got factor={self.factor!r}.")
+        sentence = f"every must be an integer >= 1 (steps); got every={self.every!r}."
+        whole_number(self.every, 1, sentence)
+        sentence = f"factor must lie in (0, 1]; got factor={self.factor!r}."
+        if real_number(self.factor, sentence, strict=True) > 1.0:
+            raise ValueError(sentence)
 
     def __call__(self, step: int, max_steps: int) -> float:
         """Give the factor at a step, 0 <= step < max_steps."""
@@ -81,9 +84,9 @@ def log_steps(max_steps: int, count: int = 30) -> tuple[int, ...]:
     Parameters
     ----------
     max_steps : int
-        Last step.
+        Last step, >= 1.
     count : int
-        Upper bound on the number of steps; small ones coincide.
+        Upper bound on the number of steps, >= 3; small ones coincide.
 
     Returns
     -------
@@ -95,5 +98,9 @@ def log_steps(max_steps: int, count: int = 30) -> tuple[int, ...]:
     >>> log_steps(1000, count=4)
     (0, 1, 32, 1000)
     """
-    spaced = np.rint(np.geomspace(1, max_steps, count - 1)).astype(int).tolist()
+    last = whole_number(
+        max_steps, 1, f"max_steps must be a whole number >= 1; got max_steps={max_steps!r}."
+    )
+    count = whole_number(count, 3, f"count must be a whole number >= 3; got count={count!r}.")
+    spaced = np.rint(np.geomspace(1, last, count - 1)).astype(int).tolist()
     return (0, *sorted(set(spaced)))

@@ -4,14 +4,14 @@ The gradient of a weight matrix is a product, left @ right. Where all students h
 that of the first layers is accumulated straight into the velocity.
 """
 
-import math
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tsframe.checks import real_number
 from tsframe.training.cohort import Cohort
 from tsframe.training.following import schedule_factors
 from tsframe.training.optimizer import Pull
@@ -21,19 +21,30 @@ from tsframe.training.stopping import common_part, StoppingRule
 __all__ = ["SGD", "SGDState", "check_training"]
 
 
-def check_training(lr: float, max_steps: int, batch_size: int | None, weight_decay: float) -> None:
-    """Refuse values that no optimizer can work with.
+def check_training(spec: Any) -> None:
+    """Refuse fields of SGD, Adam or Langevin that no optimizer can work with.
 
     Raises
     ------
+    TypeError
+        If a rule is no rule; and where a number is none.
     ValueError
         With a sentence that names what came and what is allowed.
     """
-    if not (math.isfinite(lr) and lr > 0):
-        raise ValueError(f"lr must be a positive number; got lr={lr!r}.")
-    if not (math.isfinite(weight_decay) and weight_decay >= 0):
-        raise ValueError(f"weight_decay must be >= 0; got weight_decay={weight_decay!r}.")
-    for name, value in (("max_steps", max_steps), ("batch_size", batch_size)):
+    real_number(spec.lr, f"lr must be a positive number; got lr={spec.lr!r}.", strict=True)
+    decay = f"weight_decay must be a number >= 0; got weight_decay={spec.weight_decay!r}."
+    real_number(spec.weight_decay, decay)
+    if not callable(spec.schedule) or isinstance(spec.schedule, type):
+        raise TypeError(
+            "schedule must be Constant(), Cosine() or StepDecay(every); "
+            f"got schedule={spec.schedule!r}."
+        )
+    if spec.stop is not None and not isinstance(spec.stop, StoppingRule):
+        raise TypeError(
+            "stop must be ZeroTrainError(), TrainLossBelow(level), BestValidation(rows) or None; "
+            f"got stop={spec.stop!r}."
+        )
+    for name, value in (("max_steps", spec.max_steps), ("batch_size", spec.batch_size)):
         if name == "batch_size" and value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -79,9 +90,10 @@ class SGD:
     stop: StoppingRule | None = None
 
     def __post_init__(self) -> None:
-        check_training(self.lr, self.max_steps, self.batch_size, self.weight_decay)
-        if not 0.0 <= self.momentum < 1.0:
-            raise ValueError(f"momentum must lie in [0, 1); got momentum={self.momentum!r}.")
+        check_training(self)
+        sentence = f"momentum must lie in [0, 1); got momentum={self.momentum!r}."
+        if real_number(self.momentum, sentence) >= 1.0:
+            raise ValueError(sentence)
         if self.nesterov and self.momentum == 0.0:
             raise ValueError("nesterov needs momentum > 0; got momentum=0.0. Drop nesterov.")
 

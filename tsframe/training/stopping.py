@@ -22,10 +22,11 @@ __all__ = [
 
 
 def _check_interval(check_every: int) -> None:
-    if check_every < 1:
-        raise ValueError(
-            f"check_every must be an integer >= 1 (steps); got check_every={check_every!r}."
-        )
+    whole_number(
+        check_every,
+        1,
+        f"check_every must be an integer >= 1 (steps); got check_every={check_every!r}.",
+    )
 
 
 @dataclass(frozen=True)
