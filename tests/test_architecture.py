@@ -24,9 +24,9 @@ SCIENCE = (
     "perceptron completion"
 ).split()
 SWEEP = (
-    "axes selection chunks buckets places disk ledger merging provenance contract sweep spec forms "
-    "layout growth store rows opening findings verification packing watching forecast plan workers "
-    "repairing standing execution phases ranking plots"
+    "axes selection chunks buckets places disk ledger origins merging provenance contract sweep "
+    "spec forms layout growth store rows opening findings repeating verification packing watching "
+    "forecast plan workers repairing standing execution phases ranking plots"
 ).split()  # imports nothing of the science half
 FRONT = ["commands", "refining", "upkeep", "cli"]
 ORDER = [*SCIENCE, *SWEEP, *FRONT]

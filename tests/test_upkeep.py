@@ -67,12 +67,14 @@ def test_a_study_that_changed_is_told_by_the_repetition(
     )
     code, out, _ = call("verify", "good", "--level", "4")
     assert code == 2
-    assert "damaged: the cell (slope=" in out and "did not come out the same" in out
+    assert "damaged: 3 of 3 cells of run 1 that were trained again differ, though by the" in out
+    assert "the study's own code changed beneath it" in out
     engine = store / "runs" / "1.engine.json"
     engine.write_text(json.dumps(json.loads(engine.read_text()) | {"mode": "fast"}))
     code, out, _ = call("verify", "good", "--level", "4")
     assert code == 0, "nobody promised bits in the mode fast"
-    assert "note: the cell (slope=" in out and "did not come out the same" in out
+    assert "note: 3 of 3 cells of run 1 that were trained again differ, as they may" in out
+    assert "(mode fast, now strict)" in out
 
 
 def test_a_store_is_packed_for_plain_xarray(store: Path, project: Path, call: Call) -> None:  # noqa: F811

@@ -47,6 +47,7 @@ The rooms, each of which may import only what stands above it::
     places      in a folder or a bucket: to write once, to write over, to show life
     disk        what a disk may refuse, and how often it is asked again
     ledger      the state of every cell, and the digest that vouches for it
+    origins     by what the numbers of a run were made, as far as it may change bits
     merging     what a commit writes: rows merged into what a chunk holds by now
     provenance  where results come from: versions, commit, host; files that are written once
     contract    what a sweep asks of its trials
@@ -59,6 +60,7 @@ The rooms, each of which may import only what stands above it::
     rows        from an engine call to rows of the store; failures isolated
     opening     open_store: a store as a Dataset, with what is not settled masked
     findings    what verifying a store found
+    repeating   trains cells again, and tells damage from what another engine wrote
     verification  looks for damage, level by level, up to training cells again
     packing     a copy to publish: few checksummed objects (imports zarr)
     watching    progress, live or in a quiet log

@@ -10,6 +10,7 @@ import xarray as xr
 
 from tsframe.layout import zarr_store
 from tsframe.ledger import Array, ENTRIES, State
+from tsframe.origins import mixture, written
 from tsframe.places import Place, place
 from tsframe.store import Store
 
@@ -31,7 +32,9 @@ def open_store(path: str | os.PathLike[str], strict: bool = False) -> xr.Dataset
 
     Measures are NaN wherever no settled row of the ledger vouches for them. The variable
     ``state`` says why: 0 to do, 1 done, 2 failed, 3 diverged (NaN is the result), 4 excluded.
-    Axes of numbers ascend. A copy that `pack` wrote is opened lazily, and is so already.
+    Axes of numbers ascend. The attributes tell where the numbers come from; ``origins`` has a line
+    for each device, mode, precision, set of versions, with its cells and runs. A copy that `pack`
+    wrote is opened lazily, and is so already.
 
     Parameters
     ----------
@@ -89,7 +92,11 @@ def view(
         if strict:
             raise ValueError(text)
         LOG.warning(text)
-    summary = store.runs.summary()
+    history = store.runs.history()
+    summary = store.runs.summary(history)
+    groups = written(ledger, store.runs.origins(history))
+    if mixed := mixture(group.origin for group in groups):
+        LOG.warning("%s: %s", store.path, mixed)
     if len(summary["commits"]) > 1:
         LOG.warning("%s: its runs come from %d commits", store.path, len(summary["commits"]))
     failed = np.isin(state, (State.FAILED, State.DIVERGED))
@@ -106,7 +113,11 @@ def view(
             "ledger": ((*dims, "entry"), ledger),
         },
         coords={name: list(values) for name, values in coordinates.items()},
-        attrs={"name": store.facts["name"], **summary},
+        attrs={
+            "name": store.facts["name"],
+            **summary,
+            "origins": [str(group) for group in groups],
+        },
     )
     orders = {
         dim: sorted(range(len(values)), key=values.__getitem__)

@@ -200,12 +200,8 @@ class Source:
         """Give all that is known of where the numbers come from, in plain JSON values."""
         runs = self.store.runs
         known = {
-            str(run): {
-                "began": runs.read(str(run)),
-                "engine": runs.read(f"{run}.engine"),
-                "ended": runs.read(f"{run}.end"),
-            }
-            for run in runs.numbers()
+            str(run): {"began": began, "engine": engine, "ended": runs.read(f"{run}.end")}
+            for run, (began, engine) in runs.history().items()
         }
         facts = {
             "tsframe_packed": 1,

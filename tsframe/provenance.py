@@ -5,6 +5,7 @@ spec of its sweep, and for each run what it began with, what the engine said of 
 ended.
 """
 
+import functools
 import getpass
 import hashlib
 import json
@@ -19,13 +20,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from tsframe.origins import Origin, origin
 from tsframe.places import create, Place
 
-__all__ = ["Runs", "facts", "require", "stamp"]
+__all__ = ["Runs", "code", "facts", "require", "stamp"]
 
 PACKAGES = ("tsframe", "torch", "numpy", "scipy", "xarray", "zarr", "joblib")
+SAID = ("device", "precision", "products", "mode", "torch")  # by the engine, and may change bits
+TOGETHER = ("precision", "products")  # of which a call may take several
+TRAINING = (  # the rooms that decide numbers; all else only asks for them and keeps them
+    "checks kept streams spectra slopes inputs arrays balancing teachers corruptions samples "
+    "augmentations theory students training tasks measures batch solving together costs trial "
+    "perceptron completion"
+).split()
+
+History: TypeAlias = Mapping[int, tuple[Mapping[str, Any], Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -89,10 +100,48 @@ class Runs:
         begun = sorted(int(stem) for stem in stems if stem.isdigit())
         return [run for run in begun if f"{run}.end" not in stems]
 
-    def summary(self) -> dict[str, Any]:
+    def tell(self, run: int, engine: Mapping[str, Any], told: set[tuple[str, str]]) -> None:
+        """Keep what the engine of a run says of itself, as often as it says something new.
+
+        Parameters
+        ----------
+        run : int
+            Its number.
+        engine : mapping
+            What is said.
+        told : set
+            What was said before; grows.
+        """
+        new = {(key, word) for key in SAID if key in engine for word in said(key, engine[key])}
+        if not told or new - told:
+            name = f"{run}.engine-{len(told)}" if told else f"{run}.engine"
+            self.note(name, engine)
+            told |= new or {("", "")}
+
+    def engines(self) -> dict[int, dict[str, Any]]:
+        """Give what the engine of each run said of itself; words that changed beside each other."""
+        names: dict[int, list[str]] = {}
+        for stem in sorted(file.stem for file in self.folder.glob("*.engine*.json")):
+            run, _, rest = stem.partition(".engine")
+            if run.isdigit() and (not rest or rest[1:].isdigit()):
+                names.setdefault(int(run), []).append(stem)
+        return {run: joined([self.read(name) for name in names[run]]) for run in sorted(names)}
+
+    def history(self) -> History:
+        """Give what each run began with, and what its engine said of itself."""
+        engines = self.engines()
+        return {run: (self.read(str(run)), engines.get(run, {})) for run in self.numbers()}
+
+    def origins(self, history: History | None = None) -> dict[int, Origin]:
+        """Tell by what each run made its numbers; the history is read if it is not given."""
+        known = self.history() if history is None else history
+        return {run: origin(begun, engine) for run, (begun, engine) in known.items()}
+
+    def summary(self, history: History | None = None) -> dict[str, Any]:
         """Sum up all runs in a few plain values, for the attributes of a Dataset."""
-        begun = [self.read(str(run)) for run in self.numbers()]
-        engine = [self.read(f"{run}.engine") for run in self.numbers()]
+        known = self.history() if history is None else history
+        begun = [facts for facts, _ in known.values()]
+        engine = [facts for _, facts in known.values() if facts]
         commits = [
             run["git"]["commit"] + ("+" if run["git"]["dirty"] else "")
             for run in begun
@@ -101,7 +150,7 @@ class Runs:
         versions = [run["versions"]["tsframe"] for run in begun if run.get("versions")]
         mixed = {  # what may differ from run to run and says how far numbers can be trusted
             key: "; ".join(dict.fromkeys(str(facts[key]) for facts in engine if key in facts))
-            for key in ("device", "precision", "products", "mode")
+            for key in SAID
             if any(key in facts for facts in engine)
         }
         return {
@@ -109,9 +158,27 @@ class Runs:
             "hosts": sorted({str(run["host"]) for run in begun if "host" in run}),
             "commits": list(dict.fromkeys(commits)),
             "tsframe": sorted({str(version) for version in versions}),
-            **next((facts for facts in engine if facts), {}),
+            **next(iter(engine), {}),
             **mixed,
         }
+
+
+def said(key: str, value: object) -> list[str]:
+    """Split what a call took several of."""
+    return str(value).split(", ") if key in TOGETHER else [str(value)]
+
+
+def joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Join what an engine said at different times; what changes no bit is as it was first."""
+    whole: dict[str, Any] = {}
+    for part in parts:
+        whole = {**part, **whole}
+    for key in SAID:
+        each = [said(key, part[key]) for part in parts if key in part]
+        kinds = list(dict.fromkeys(word for some in each for word in some))
+        if len(kinds) > 1:
+            whole[key] = (", " if key in TOGETHER else "; ").join(kinds)
+    return whole
 
 
 def stamp() -> str:
@@ -129,6 +196,7 @@ def facts(file: Path | None) -> dict[str, Any]:
         "argv": sys.argv,
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
+        "code": code(),
         "platform": platform.platform(),
         "cpu": cpu(),
         "cpus": os.cpu_count(),
@@ -141,6 +209,25 @@ def facts(file: Path | None) -> dict[str, Any]:
 
 SLURM = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_NODELIST")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+
+
+@functools.cache
+def code(package: Path = Path(__file__).parent) -> str:
+    """Give a sha256 of the source that trains, to tell engines of one version apart.
+
+    Parameters
+    ----------
+    package : Path
+        Folder of the package; this one by default.
+    """
+    digest = hashlib.sha256()
+    for room in sorted(TRAINING):
+        for file in (package / f"{room}.py", *sorted((package / room).rglob("*.py"))):
+            if file.is_file():
+                digest.update(
+                    b"%s\0%s\0" % (str(file.relative_to(package)).encode(), file.read_bytes())
+                )
+    return digest.hexdigest()
 
 
 def user() -> str | None:

@@ -19,6 +19,7 @@ import xarray as xr
 from tsframe.axes import describe
 from tsframe.layout import zarr_store
 from tsframe.ledger import ENTRIES, State
+from tsframe.origins import mixture, Written, written
 from tsframe.places import place
 from tsframe.store import Store
 from tsframe.watching import span
@@ -29,7 +30,7 @@ from tsframe.workers.shift import chunk_at, describe_chunk
 
 __all__ = ["Status", "status"]
 
-SHOWN = 8  # chunks in hand that are listed
+SHOWN = 8  # chunks in hand, and origins, that are listed
 FIRST = 300  # letters of an error that are shown in one line
 
 
@@ -126,6 +127,9 @@ class Status:
         Runs that have begun and not ended.
     hands : tuple of InHand
         Chunks that are being trained.
+    origins : tuple of Written
+        By what the numbers were made - device, mode, precision, products, versions - and how many
+        cells by each.
     """
 
     path: str
@@ -134,6 +138,7 @@ class Status:
     error: dict[str, Any] | None
     runs: tuple[AtWork, ...]
     hands: tuple[InHand, ...]
+    origins: tuple[Written, ...] = ()
 
     @property
     def cells(self) -> int:
@@ -153,6 +158,11 @@ class Status:
         return max(known) if known and len(known) == len(waits) else None
 
     @property
+    def mixture(self) -> str:
+        """A warning, if cells may differ in bits for where they come from; else empty."""
+        return mixture(group.origin for group in self.origins)
+
+    @property
     def code(self) -> int:
         """Exit code: 0 all cells settled, 1 some failed, 3 some to do."""
         return 3 if self.counts["todo"] else 1 if self.counts["failed"] else 0
@@ -169,6 +179,8 @@ class Status:
             "left": self.left,
             "runs": [asdict(run) for run in self.runs],
             "hands": [asdict(hand) for hand in self.hands],
+            "origins": [asdict(group) for group in self.origins],
+            "mixture": self.mixture,
         }
         return json.dumps(facts)
 
@@ -176,6 +188,10 @@ class Status:
         """Say it in words, for a table; the first row is a summary."""
         named = ", ".join(f"{count} {kind}" for kind, count in self.counts.items() if count)
         rows = [("cells", f"{self.cells:,}: {named}")]
+        rows += [("origin", str(group)) for group in self.origins[:SHOWN]]
+        if len(self.origins) > SHOWN:
+            rows.append(("origin", f"and {len(self.origins) - SHOWN} more origins"))
+        rows += [("mixed", self.mixture)] if self.mixture else []
         rows += [("run" if run.lives else "gone", str(run)) for run in self.runs]
         rows += [("in hand", str(hand)) for hand in self.hands[:SHOWN]]
         if len(self.hands) > SHOWN:
@@ -222,7 +238,7 @@ def status(path: str | os.PathLike[str]) -> Status:
     Returns
     -------
     Status
-        What is settled, who is at work, and what failed last.
+        What is settled and by what, who is at work, and what failed last.
     """
     store = Store.open(place(path), write=False)
     ledger = store.read_all("ledger").reshape(-1, len(ENTRIES))
@@ -235,6 +251,7 @@ def status(path: str | os.PathLike[str]) -> Status:
         error=last_error(store, ledger),
         runs=tuple(at_work(store, run, held) for run in store.runs.unclean()),
         hands=tuple(in_hand(store)),
+        origins=written(ledger, store.runs.origins()),
     )
 
 

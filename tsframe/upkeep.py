@@ -37,7 +37,10 @@ def verify(
     device: Device = "auto",
     json: Json = False,
 ) -> int:
-    """Look for damage in a store: 0 clean, 1 repairable, 2 damaged."""
+    """Look for damage in a store: 0 clean, 1 repairable, 2 damaged.
+
+    What another engine wrote may differ when it is trained again; it is noted and is no damage.
+    """
     path = place(target, store)
     sweep = sweep_of(target, path) if level == len(LEVELS) - 1 else None
     report = verify_store(path, level, sweep, repeats=repeats, device=device)

@@ -22,14 +22,13 @@ from tsframe.ledger import Array, ENTRIES, feed, State, vouched
 from tsframe.opening import open_store, packed
 from tsframe.places import inside, Place
 from tsframe.provenance import Runs
-from tsframe.rows import train_rows
+from tsframe.repeating import repeat, REPEATS
 from tsframe.store import Store
 from tsframe.sweep import Sweep
 
 __all__ = ["expected", "verify"]
 
 ROWS_BYTES = 64e6  # of a packed variable in memory at a time
-REPEATS = 3  # cells of each run that are trained again
 Present = Mapping[str, set[int]]
 
 
@@ -45,9 +44,10 @@ def verify(
 
     Level 0 looks at the structure: attributes, metadata, coordinates, litter. Level 1 lists the
     objects of all arrays. Level 2 decodes every object, level 3 checks every digest and what the
-    ledger says. Level 4 trains some cells of each run again and compares every bit; what differs on
-    another kind of device, or in the mode "fast", is noted only. Of a copy that was packed the sums
-    of all arrays are checked at any level.
+    ledger says. Level 4 trains some cells of each run again and compares every bit; what differs
+    where another engine wrote it - other code or versions, another kind of device - or in the mode
+    "fast" is noted only, and by how much. Of a copy that was packed the sums of all arrays are
+    checked at any level.
 
     Parameters
     ----------
@@ -92,9 +92,8 @@ def verify(
         findings += listing(store, present)
         findings += contents(store, present, level) if level >= 2 else []
     if level == 4 and sweep is not None:
-        found = list(repeat(store, sweep, repeats, device))
-        repeated = len(found)
-        findings += [finding for finding in found if finding.text]
+        repeated, found = repeat(store, sweep, repeats, device)
+        findings += found
     return Report(str(path), level, cells, findings, repeated)
 
 
@@ -326,50 +325,3 @@ def meaning(
             grade = "note" if what == "failed without a reason" else "damaged"
             text = f"{mask.sum()} cells of {named(store, number)} {what} (first: {first(mask)})"
             yield Finding(3, grade, text, chunk=number)
-
-
-def repeat(store: Store, sweep: Sweep, repeats: int, device: str) -> Iterator[Finding]:
-    """Level 4: train some done cells of each run again; a finding without text is as it was.
-
-    Yields
-    ------
-    Finding
-        What is not as it should be.
-    """
-    whole = store.fit(sweep).whole
-    ledger, measures = store.load()
-    flat = ledger.reshape(-1, len(ENTRIES))
-    ended = np.isin(flat[:, 0], (State.DONE, State.DIVERGED))
-    numbers = np.random.default_rng()
-    for run in np.unique(flat[ended, ENTRIES.index("run")]).astype(int).tolist():
-        there = np.flatnonzero(ended & (flat[:, ENTRIES.index("run")] == run))
-        for cell in numbers.choice(there, min(repeats, len(there)), replace=False).tolist():
-            place = np.unravel_index(cell, store.grid.shape)
-            trial = whole.trial(**store.cell(cell))
-            mode = store.runs.read(f"{run}").get("mode", "strict")
-            rows, engine = train_rows(store, np.zeros(1, np.intp), [trial], device, None, run, mode)
-            then = store.runs.read(f"{run}.engine")
-            same = all(engine.get(key) == then.get(key) for key in ("device", "precision"))
-            same &= then.get("mode", "strict") == "strict"  # else a bit may differ, alone
-            texts = [
-                f"{name} {text}"
-                for name, since in store.since.items()
-                if since <= run and name in rows.measures
-                for text in [differs(measures[name][place], rows.measures[name][0])]
-                if text
-            ]
-            if rows.errors[0]:
-                texts = [rows.errors[0].partition("\n")[0]]
-            on = "" if same else " on another kind of device, or in the fast mode"
-            where = f"the cell {describe(store.cell(cell))} of run {run}"
-            said = f"{where} did not come out the same{on}: {'; '.join(texts)}" if texts else ""
-            yield Finding(4, "damaged" if texts and same else "note", said)
-
-
-def differs(old: Array, new: Array) -> str:
-    """Say how a measure came out otherwise; empty if it did not."""
-    old, new = np.atleast_1d(old), np.atleast_1d(new)
-    other = ~((old == new) | (np.isnan(old) & np.isnan(new)))
-    if not other.any():
-        return ""
-    return f"was {float(old[other].flat[0])!r}, is {float(new[other].flat[0])!r}"

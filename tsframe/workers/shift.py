@@ -110,7 +110,7 @@ class Shift:
     fail_fast: bool = False
     timeout: float | None = None
     counts: Counter[str] = field(default_factory=Counter)
-    told: bool = False
+    told: set[tuple[str, str]] = field(default_factory=set)
 
     def settle(self, todo: npt.NDArray[np.bool_], suspects: Suspects) -> None:
         """Train all cells that are to do, those last that may end their process."""
@@ -212,8 +212,8 @@ class Shift:
         RuntimeError
             If a worker cannot work, or another run took over.
         """
-        if came.engine and not self.told:
-            self.told = self.store.runs.note(f"{self.orders.run}.engine", came.engine)
+        if came.engine:
+            self.store.runs.tell(self.orders.run, came.engine, self.told)
         if came.outcome == "refused":
             raise RuntimeError(came.reason)
         if came.outcome == "over" and not self.wish.stop:
