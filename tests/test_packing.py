@@ -50,6 +50,21 @@ def test_a_packed_copy_holds_what_the_store_vouches_for(path: Path, tmp_path: Pa
     assert open_store(tmp_path / "p.zarr").identical(packed)
 
 
+def test_results_go_to_netcdf_and_pandas(path: Path, tmp_path: Path) -> None:
+    results = open_store(path)
+    packed = pack(path, tmp_path / "p.zarr").load().drop_attrs()
+    for name, dataset in {"store": results, "packed": packed}.items():
+        dataset.to_netcdf(tmp_path / f"{name}.nc", engine="netcdf4")
+        with xr.open_dataset(tmp_path / f"{name}.nc", engine="netcdf4") as read:
+            for variable, array in dataset.variables.items():
+                same = str(read[variable].values.tolist()) == str(array.values.tolist())
+                assert same, (name, variable)
+    table = results[["square", "state"]].to_dataframe().reset_index()
+    assert len(table) == results.state.size
+    row = table[(table.slope == 0.3) & table.flip & (table.kind == "a") & (table.seed == 0)]
+    assert row.square.tolist() == [1.3**2] and row.state.tolist() == [State.DONE]
+
+
 def test_a_packed_copy_is_opened_lazily_and_verified_by_its_sums(
     path: Path, tmp_path: Path
 ) -> None:
