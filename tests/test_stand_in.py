@@ -1,5 +1,6 @@
 """Laws of the engine on a GPU that any machine can test, by a stand-in for one."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.benchmarks import device, kernels
 from tests.stand_in import DEVICE, stand_in
 from tests.test_modes import many
 from tests.test_trial import mixed_trials, trial
@@ -159,3 +161,22 @@ def test_at_a_look_the_host_reads_once() -> None:
         return len(found.waits_in("train_stack"))
 
     assert reads(12) - reads(6) == 3
+
+
+@pytest.mark.slow
+def test_the_constants_of_a_device_are_measured_to_the_last_row(
+    kernel_device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def once(call: Callable[[], object], device: torch.device) -> float:
+        call()
+        return 1.0
+
+    for module in (device, kernels):
+        monkeypatch.setattr(module, "captured", lambda call, device: call)
+    monkeypatch.setattr(device, "seconds", once)
+    for name, value in (("DIM", 20), ("BATCH", 16), ("STEPS", 2)):
+        monkeypatch.setattr(kernels, name, value)
+    with stand_in():
+        rows = list(device.measurements(DEVICE, 0.002))
+    assert len({row.what for row in rows}) == len(rows) > 50
+    assert all(row.value > 0.0 for row in rows)
