@@ -1,11 +1,16 @@
 """Deep linear dynamics against gradient descent with small steps."""
 
+import sys
+from typing import Any
+
 import numpy as np
 import pytest
+import xarray as xr
 
 from tsframe.theory import deep_linear, deep_linear_time
-from tsframe.theory.deep_linear import _time
-from tsframe.theory.labeled import labeled
+
+law: Any = sys.modules["tsframe.theory.deep_linear"]  # the function hides it as an attribute
+RNG = np.random.default_rng(0)
 
 
 def descend(layers, s, u0, rate, steps):
@@ -25,8 +30,8 @@ def test_small_steps_follow_the_law_to_first_order_in_their_size(layers, s, u0) 
     for rate in (2e-3, 1e-3):
         path = descend(layers, s, u0, rate, int(4 / rate))
         steps = np.arange(0, len(path), 40)
-        law = deep_linear(s, rate * steps, u0, layers)
-        gaps.append(float(np.max(np.abs(law.values - path[steps]))))
+        exact = deep_linear(s, rate * steps, u0, layers)
+        gaps.append(float(np.max(np.abs(exact.values - path[steps]))))
     assert gaps[1] < 0.01
     assert gaps[1] / gaps[0] == pytest.approx(0.5, abs=0.05)
     other = deep_linear(s, 1e-3 * steps, u0, layers + 1)  # control: a layer more
@@ -52,11 +57,59 @@ def test_time_and_strength_are_inverse_to_each_other(layers) -> None:
     np.testing.assert_allclose(back, t, rtol=1e-6, atol=1e-9)
 
 
-def test_the_law_of_many_layers_meets_that_of_two() -> None:
-    # N = 2 by quadrature, as it is done for deeper networks.
+def slow_time(s, begin, end, layers):
+    """The slow road: dx / (N s u^{1 - 2/N}) by Gauss-Legendre quadrature; x = log(u / (s - u))."""
+    nodes, weights = np.polynomial.legendre.leggauss(128)
+    half = (end - begin)[..., None] / 2
+    u = s[..., None] / (1 + np.exp(-begin[..., None] - half * (nodes + 1)))
+    return np.sum(weights * half / (layers * s[..., None] * u ** (1 - 2 / layers)), axis=-1)
 
-    s, begin, end = (labeled(name, v) for name, v in [("s", 2.0), ("b", -6.0), ("e", 3.0)])
-    assert float(_time(s, begin, end, 2)) == pytest.approx(9 / 4, rel=1e-12)
+
+def slowly(s, t, u0, layers):
+    """Halve the bracket of the x that takes the time."""
+    begin = np.log(u0 / (s - u0))
+    low, high = begin, np.full_like(begin, 45.0)
+    for _ in range(60):
+        middle = (low + high) / 2
+        early = slow_time(s, begin, middle, layers) < t
+        low, high = np.where(early, middle, low), np.where(early, high, middle)
+    return s / (1 + np.exp(-low))
+
+
+@pytest.mark.parametrize("layers", [3, 4, 5, 8, 31])
+def test_newton_finds_what_halving_a_quadrature_does(layers) -> None:
+    s = 10 ** RNG.uniform(-2, 2, 60)
+    u0 = s * 10 ** RNG.uniform(-8, -0.4, 60)
+    half = np.log(u0 / (s - u0)), np.zeros(60)
+    t = slow_time(s, *half, layers) * RNG.uniform(0, 3, 60)
+    strength, time, start = (xr.DataArray(values, dims="mode") for values in (s, t, u0))
+    u = deep_linear(strength, time, start, layers)
+    # Rounding: an error of t grows by N s u^{1 - 2/N} t, up to a thousand here, in log u.
+    np.testing.assert_allclose(u, slowly(s, t, u0, layers), rtol=1e-10)
+    end = xr.DataArray(u0 + (s - u0) * RNG.uniform(0.01, 0.99, 60), dims="mode")
+    times = slow_time(s, half[0], np.log(end.values / (s - end.values)), layers)
+    np.testing.assert_allclose(deep_linear_time(strength, start, end, layers), times, rtol=1e-10)
+
+
+def test_the_slow_road_meets_the_law_of_two_layers() -> None:
+    s, begin, end = (np.array([value]) for value in (2.0, -6.0, 3.0))
+    assert slow_time(s, begin, end, 2) == pytest.approx(9 / 4, rel=1e-12)
+    assert slowly(s, np.array([4.0]), np.array([1e-3]), 2) == pytest.approx(1.99955019, abs=5e-9)
+
+
+def test_ten_thousand_values_take_a_moment(monkeypatch) -> None:
+    calls, passed = [], law._passed
+
+    def counted(x, layers):
+        calls.append(x)
+        return passed(x, layers)
+
+    monkeypatch.setattr(law, "_passed", counted)
+    s, t = xr.DataArray(np.geomspace(0.3, 3, 10), dims="s"), np.linspace(0, 40, 1000)
+    for start in (1e-12, 1e-3, 0.29):
+        calls.clear()
+        deep_linear(s, xr.DataArray(t, dims="t"), start, layers=10)
+        assert len(calls) <= 12, "steps of Newton's method, and two times that are given"
 
 
 def test_strong_modes_are_learned_first_and_a_sharp_start_stays() -> None:

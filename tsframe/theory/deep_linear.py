@@ -7,9 +7,8 @@ from tsframe.theory.labeled import Floats, labeled, Numbers
 
 __all__ = ["deep_linear", "deep_linear_time"]
 
-HALVINGS = 60  # of the bracket of x = log(u / (s - u)), down to rounding
-NODES = 128  # of the quadrature in x, over which the law is smooth on a scale of 1
-LEARNED = 45.0  # the x from which on u is s to rounding
+STEPS = 50  # of Newton's method, at most; it takes 5 to 10
+LEARNED = 45.0  # the x = log(u / (s - u)) from which on u is s to rounding
 
 
 def deep_linear(strength: Numbers, time: Numbers, start: Numbers, layers: int = 2) -> xr.DataArray:
@@ -18,8 +17,9 @@ def deep_linear(strength: Numbers, time: Numbers, start: Numbers, layers: int = 
     Inputs are white, weights start small, balanced and aligned with the mode; the loss is half the
     sum of squares, and every matrix follows its gradient. With N matrices, u' = N u^{2 - 2/N} (s -
     u): one layer gives u = s (1 - e^{-t}) + u0 e^{-t}, two give u = s e^{2 s t} / (e^{2 s t} - 1 +
-    s / u0), a sigmoid in time. Source: Saxe, McClelland & Ganguli 2014 (arXiv:1312.6120), equations
-    6 to 11.
+    s / u0), a sigmoid in time; from three on the time is a closed function of u, see `_passed`, and
+    solved for u by Newton's method. Source: Saxe, McClelland & Ganguli 2014 (arXiv:1312.6120),
+    equations 6 to 11.
 
     Parameters
     ----------
@@ -47,16 +47,11 @@ def deep_linear(strength: Numbers, time: Numbers, start: Numbers, layers: int = 
         return xr.DataArray(s - (s - u0) * np.exp(-t))
     if layers == 2:
         return xr.DataArray(s / (1.0 + (s / u0 - 1.0) * np.exp(-2.0 * s * t)))
-    # In x = log(u / (s - u)) the law is x' = N s u^{1 - 2/N}: find the x that takes the time t.
-    beginning = xr.DataArray(np.log(u0) - np.log((s - u0).where(u0 < s, np.nan)))
-    low = beginning
-    high = beginning + layers * s * t * s ** (1.0 - 2.0 / layers)
-    high = high.where(high < LEARNED, np.maximum(beginning, LEARNED))
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2.0
-        early = _time(s, beginning, middle, layers) < t
-        low, high = middle.where(early, low), high.where(early, middle)
-    return xr.DataArray(s / (1.0 + np.exp(-low))).where(u0 < s, s)
+    s, t, u0 = xr.broadcast(s, t, u0)
+    sharp = (u0 == s).values
+    begin = np.log(u0.values) - np.log(np.where(sharp, 1.0, (s - u0).values))
+    x = _reached(begin, t.values * s.values ** (2.0 - 2.0 / layers), layers)
+    return xr.DataArray(s / (1.0 + np.exp(-x))).where(~sharp, s)
 
 
 def deep_linear_time(
@@ -96,21 +91,55 @@ def deep_linear_time(
     begin, finish = np.log(u0 / (s - u0)), np.log(uf / (s - uf))
     if layers == 2:
         return xr.DataArray((finish - begin) / (2.0 * s))
-    return _time(s, xr.DataArray(begin), xr.DataArray(finish), layers)
+    passed = xr.apply_ufunc(_passed, finish, layers) - xr.apply_ufunc(_passed, begin, layers)
+    return xr.DataArray(passed / s ** (2.0 - 2.0 / layers))
 
 
-def _time(s: xr.DataArray, begin: xr.DataArray, end: xr.DataArray, layers: int) -> xr.DataArray:
-    """Integrate dx / (N s u^{1 - 2/N}) by Gauss-Legendre quadrature on pieces."""
-    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+def _passed(x: Floats, layers: int) -> Floats:
+    """Time at x = log(v / (1 - v)), v = u / s, in units of s^{2/N - 2}, but for a constant.
 
-    def integral(s: Floats, begin: Floats, end: Floats) -> Floats:
-        half = (end - begin)[..., None] / 2.0
-        x = begin[..., None] + half * (nodes + 1.0)
-        u = s[..., None] / (1.0 + np.exp(-x))
-        rate = layers * s[..., None] * u ** (1.0 - 2.0 / layers)
-        return np.asarray(np.sum(weights * half / rate, axis=-1), dtype=np.float64)
+    With w = v^{1/N} it is the integral of w^{1 - N} / (1 - w^N) = w^{1 - N} + w / (1 - w^N), whose
+    second part falls into fractions with the N roots of one as poles.
+    """
+    w, ones = _root(x, layers), 2.0 * np.pi / layers
+    whole = (
+        -(w ** (2.0 - layers)) / (layers - 2.0) - np.log(-np.expm1(_log_root(x, layers))) / layers
+    )
+    for j in range(1, layers // 2 + 1):  # poles come in pairs, but for -1
+        pole, pair = np.exp(1j * ones * j), 1.0 if 2 * j == layers else 2.0
+        whole = whole - pair / layers * (pole**2 * np.log(1.0 - w * pole.conjugate())).real
+    return np.asarray(whole)
 
-    return xr.DataArray(xr.apply_ufunc(integral, *xr.broadcast(s, begin, end)))
+
+def _reached(begin: Floats, time: Floats, layers: int) -> Floats:
+    """Find the x after a time in units of s^{2/N - 2}, by Newton's method.
+
+    The time is a concave function of x, so that from the second step on all come from below and
+    none goes too far.
+    """
+    # The first guess neglects that v comes to an end, or begins where that is felt.
+    early = np.exp((2.0 - layers) * _log_root(begin, layers)) - (layers - 2.0) * time
+    felt = np.maximum(early, 2.0) ** (-layers / (layers - 2.0))
+    x: Floats = np.clip(np.log(felt) - np.log1p(-felt), begin, LEARNED)
+    wanted = _passed(begin, layers) + time
+    x = np.where(wanted < _passed(np.full_like(x, LEARNED), layers), x, np.maximum(begin, LEARNED))
+    for _ in range(STEPS):
+        step = (wanted - _passed(x, layers)) * layers * _root(x, layers) ** (layers - 2.0)
+        after: Floats = np.clip(x + step, begin, np.maximum(begin, LEARNED))
+        if np.allclose(after, x, rtol=1e-15, atol=1e-14):
+            return after
+        x = after
+    return x
+
+
+def _log_root(x: Floats, layers: int) -> Floats:
+    """Give log w of x."""
+    return np.asarray(-np.logaddexp(0.0, -x) / layers)
+
+
+def _root(x: Floats, layers: int) -> Floats:
+    """Give w of x."""
+    return np.asarray(np.exp(_log_root(x, layers)))
 
 
 def _checked(
