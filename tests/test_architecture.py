@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[1]
 # The rooms of the package, a file or a folder each. A room imports only what stands before it.
 SCIENCE = (
     "checks kept streams spectra slopes inputs arrays balancing teachers corruptions samples "
-    "augmentations theory students training tasks measures batch solving together costs trial "
-    "perceptron completion"
+    "augmentations theory students training tasks measures batch ahead solving together costs "
+    "trial perceptron completion"
 ).split()
 SWEEP = (
     "axes selection chunks buckets places disk ledger origins merging provenance contract sweep "

@@ -33,6 +33,7 @@ The rooms, each of which may import only what stands above it::
     tasks       what both ways to find students need of a trial, and its samples
     measures/   errors, norms and curvature of a stack; measures that a trial may ask for
     batch       draw, seat, train and measure the students of one stack
+    ahead       the data of a stack drawn side by side, and before a GPU needs them
     solving/    students that are solved exactly: least norm, ridge, kernel ridge
     together    one engine call for trials of any kind, split into jobs
     costs       what trials cost in work and memory

@@ -6,7 +6,7 @@ picture. Everything random hangs on the seeds of the tasks; nothing here is rand
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from tsframe.students.jacot2018 import Jacot2018
 from tsframe.students.layout import Layout
 from tsframe.students.mlp import MLP
 from tsframe.students.stack import Stack
-from tsframe.tasks import draw_tasks, draw_validation
+from tsframe.tasks import draw_tasks, draw_validation, Each
 from tsframe.training.adam import Adam
 from tsframe.training.batching import tables_of
 from tsframe.training.devices import table_bytes
@@ -41,8 +41,10 @@ __all__ = [
     "MEASURES",
     "MEASURES_OF_CLASSES",
     "MEASURES_OVER_STEPS",
+    "Drawn",
     "StepTask",
     "check_steps",
+    "draw_batch",
     "pools",
     "train_batch",
 ]
@@ -117,6 +119,23 @@ def pools(tasks: Sequence[StepTask]) -> bool:
     )
 
 
+class Drawn(NamedTuple):
+    """The data of a stack, task by task; fresh rows for validation, if its rule asks for them."""
+
+    samples: list[Samples]
+    validation: list[Samples] | None
+
+
+def draw_batch(tasks: Sequence[StepTask], each: Each = map) -> Drawn:
+    """Draw the data of tasks that can step together; `each` as in `tsframe.tasks.draw_tasks`."""
+    samples, stop = draw_tasks(tasks, each), tasks[0].training.stop
+    if not isinstance(stop, BestValidation):
+        return Drawn(samples, None)
+    return Drawn(
+        samples, draw_validation(tasks, stop.rows, each)
+    )  # all have the rule, and its rows
+
+
 def train_batch(
     tasks: Sequence[StepTask],
     device: torch.device,
@@ -124,6 +143,7 @@ def train_batch(
     interrupted: Callable[[], bool],
     threads: Callable[[], int] = lambda: 1,
     replays: Replays | None = None,
+    draw: Callable[[], Drawn] | None = None,
 ) -> dict[str, np.ndarray]:
     """Train the students of tasks that can step together (equal `step_key` of their trials).
 
@@ -142,6 +162,8 @@ def train_batch(
         Tells, before every step, how many threads may share an operation.
     replays : Replays, optional
         Records whole steps; see `tsframe.training.graphs`.
+    draw : callable, optional
+        Gives their data; by default they are drawn here and now.
 
     Returns
     -------
@@ -153,12 +175,9 @@ def train_batch(
     keys = list(dict.fromkeys(task.minibatch_key for task in tasks))
     data = [keys.index(task.minibatch_key) for task in tasks]
     shapes = [(task.student.width, task.student.depth) for task in tasks]
-    samples = draw_tasks(tasks)
+    samples, fresh = draw() if draw is not None else draw_batch(tasks)
     train, test = _on_device(tasks, samples, data, device)
-    validation, stop = None, first.training.stop
-    if isinstance(stop, BestValidation):  # then all have the rule, and as many rows
-        fresh = draw_validation(tasks, stop.rows)
-        validation = _on_device(tasks, fresh, data, device)[0]
+    validation = None if fresh is None else _on_device(tasks, fresh, data, device)[0]
 
     def arrange(chosen: Sequence[int]) -> Layout:
         return Layout.arrange(

@@ -1,15 +1,15 @@
 """What both ways to find students need of a trial, and the samples it tells of."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from tsframe.corruptions import Corruption
 from tsframe.inputs import Inputs
 from tsframe.samples import AnyTeacher, draw_samples, Samples
 from tsframe.training.losses import Objective
 
-__all__ = ["Task", "draw_tasks", "draw_validation"]
+__all__ = ["Each", "Task", "draw_tasks", "draw_validation"]
 
 
 class Task(Protocol):
@@ -35,13 +35,36 @@ class Task(Protocol):
     def seed(self) -> int: ...  # noqa: D102
 
 
-def draw_tasks(tasks: Sequence[Task]) -> list[Samples]:
-    """Draw the samples of every task; tasks that learn the same sample get the same object."""
-    return _draw(tasks, 0)
+Each: TypeAlias = Callable[[Callable[[Task], Samples], Iterable[Task]], Iterable[Samples]]
 
 
-def draw_validation(tasks: Sequence[Task], rows: int) -> list[Samples]:
+def draw_tasks(tasks: Sequence[Task], each: Each = map) -> list[Samples]:
+    """Draw the samples of every task; tasks that learn the same sample get the same object.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+        In any order.
+    each : callable
+        Draws for many tasks, as `map` does or side by side; enters no result.
+
+    Returns
+    -------
+    list of Samples
+        In the order of `tasks`.
+    """
+    return _draw(tasks, 0, each)
+
+
+def draw_validation(tasks: Sequence[Task], rows: int, each: Each = map) -> list[Samples]:
     """Draw a validation sample for every task: the rows that follow its training sample.
+
+    Parameters
+    ----------
+    tasks, each
+        As in `draw_tasks`.
+    rows : int
+        Number of validation rows, >= 1.
 
     Returns
     -------
@@ -57,23 +80,26 @@ def draw_validation(tasks: Sequence[Task], rows: int) -> list[Samples]:
             y_train_clean=longer.y_train_clean[n:],
         )
 
-    drawn = _draw(tasks, rows)
+    drawn = _draw(tasks, rows, each)
     return [rest(longer, task.n_train) for longer, task in zip(drawn, tasks, strict=True)]
 
 
-def _draw(tasks: Sequence[Task], more: int) -> list[Samples]:
+def _draw(tasks: Sequence[Task], more: int, each: Each) -> list[Samples]:
     """Draw samples with more training rows than a task has, and then with one test row."""
+
+    def draw(task: Task) -> Samples:
+        return draw_samples(
+            task.inputs,
+            task.teacher,
+            task.n_train + more,
+            1 if more else task.n_test,
+            task.label_noise,
+            task.seed,
+            task.corruption,
+        )
+
     keys = [(task.sharing_key, task.teacher, task.label_noise) for task in tasks]
-    drawn: dict[Hashable, Samples] = {}
-    for key, task in sorted(zip(keys, tasks, strict=True), key=lambda pair: pair[1].seed):
-        if key not in drawn:  # seed by seed, for samples of one seed begin with the same normals
-            drawn[key] = draw_samples(
-                task.inputs,
-                task.teacher,
-                task.n_train + more,
-                1 if more else task.n_test,
-                task.label_noise,
-                task.seed,
-                task.corruption,
-            )
+    # Seed by seed, for samples of one seed begin with the same normals.
+    different = dict(sorted(zip(keys, tasks, strict=True), key=lambda pair: pair[1].seed))
+    drawn = dict(zip(different, each(draw, different.values()), strict=True))
     return [drawn[key] for key in keys]

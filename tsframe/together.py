@@ -5,6 +5,7 @@ that the memory of a device cannot hold is halved. How trials are split never en
 """
 
 import contextlib
+import functools
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -16,7 +17,8 @@ import torch
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from tsframe.batch import pools, StepTask, train_batch
+from tsframe.ahead import Ahead, draw_side_by_side
+from tsframe.batch import Drawn, pools, StepTask, train_batch
 from tsframe.solving.exact import ExactTask, solve_students
 from tsframe.tasks import Task
 from tsframe.training.batching import stacks_of
@@ -26,6 +28,7 @@ from tsframe.training.devices import (
     Crew,
     device_name,
     free_memory,
+    idle_cores,
     release_team,
     share_operations,
     stack_bytes,
@@ -73,8 +76,9 @@ def train_tasks(
     device : torch.device
         Where to train.
     threads : int, optional
-        On the CPU, as many as there are cores by default. Each takes a job for itself; when fewer
-        are left, those that have none share the operations of large stacks.
+        As many as there are cores by default. On the CPU each takes a job for itself; when fewer
+        are left, those that have none share the operations of large stacks and the drawing of
+        data. Beside a GPU they draw the data of the next stack.
     mode : str
         ``"strict"`` or ``"fast"``.
 
@@ -83,12 +87,15 @@ def train_tasks(
     xr.Dataset
         Dim ``student`` in the order of `tasks`; everything that they declare, and ``diverged``.
     """
-    threads = 1 if device.type == "cuda" else threads or cpu_count()
+    threads = threads or cpu_count()
+    idle = idle_cores(device, threads)  # while the device trains
+    threads = 1 if idle else threads
     result = _blank(tasks)
     interrupted = threading.Event()
     found_threads, halved = torch.get_num_threads(), 0
     replays = Replays(recorder(device))
     pool = ThreadPoolExecutor(threads, "tsframe", initializer=claim_thread)
+    ahead = Ahead()
     try:
         # Every engine thread works alone for as long as there is a job for each: no number of
         # threads enters a result, and small products lose no time to synchronization.
@@ -111,7 +118,10 @@ def train_tasks(
                 route = routes[mine[0].precision]
                 # Only oneDNN's bits do not depend on the number of threads.
                 share = crew.share if route.name == "onednn" else lambda: 1
-                arguments = (mine, device, route, interrupted.is_set, share, replays)
+                hands = (lambda: idle) if idle else crew.share
+                now = functools.partial(draw_side_by_side, mine, hands, interrupted.is_set)
+                draw = ahead.later(now) if idle else now
+                arguments = (mine, device, route, interrupted.is_set, share, replays, draw)
                 return pool.submit(_train_if_it_fits, *arguments)
 
             jobs: dict[Future[Any], list[int]] = {begin(stack): stack for stack in stacks}
@@ -133,6 +143,7 @@ def train_tasks(
     finally:
         interrupted.set()
         pool.shutdown(cancel_futures=True)
+        ahead.close()
         torch.set_num_threads(found_threads)  # threads that start later would inherit ours
     names = {route.name for route in routes.values()}
     names |= {"lapack"} if any(task.exact for task in tasks) else set()
@@ -156,10 +167,11 @@ def _train_if_it_fits(
     interrupted: Callable[[], bool],
     threads: Callable[[], int],
     replays: Replays,
+    draw: Callable[[], Drawn],
 ) -> dict[str, np.ndarray] | None:
     """Train a batch, or give None if the device has no memory for several students at once."""
     try:
-        return train_batch(tasks, device, route, interrupted, threads, replays)
+        return train_batch(tasks, device, route, interrupted, threads, replays, draw)
     except torch.OutOfMemoryError:
         if len(tasks) == 1:
             raise

@@ -25,7 +25,7 @@ import numpy as np
 
 import tsframe
 from tsframe.samples import Samples
-from tsframe.tasks import draw_tasks
+from tsframe.tasks import draw_tasks, Each
 from tsframe.training.calibration import predicted_work
 
 AXES = {
@@ -76,9 +76,9 @@ class Point:
         few, many = (0, self.steps) if self.steps else (4, 4 + max(24, round(1.2 / cost)))
         drawn: dict[Hashable, list[Samples]] = {}
 
-        def draw(tasks: Sequence[Any]) -> list[Samples]:
+        def draw(tasks: Sequence[Any], each: Each) -> list[Samples]:
             key = tuple(task.sharing_key for task in tasks)
-            return drawn[key] if key in drawn else drawn.setdefault(key, draw_tasks(tasks))
+            return drawn[key] if key in drawn else drawn.setdefault(key, draw_tasks(tasks, each))
 
         taken = []
         with mock.patch("tsframe.batch.draw_tasks", draw):

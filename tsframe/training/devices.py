@@ -15,6 +15,7 @@ __all__ = [
     "cpu_count",
     "device_name",
     "free_memory",
+    "idle_cores",
     "release_team",
     "resolve_device",
     "share_operations",
@@ -94,6 +95,15 @@ def cpu_count() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def idle_cores(device: torch.device, threads: int) -> int:
+    """Of so many cores, those that have nothing to do while a device trains; 0 if it is the CPU.
+
+    One drives the device. Where there is no other, it is interrupted for what the device needs
+    next.
+    """
+    return max(1, threads - 1) if device.type == "cuda" else 0
 
 
 def claim_thread() -> None:
