@@ -50,6 +50,11 @@ def test_a_matrix_has_the_same_bits_in_any_batch(shape, transposed, dtype, alone
             whole = torch.full((9, shape[0], shape[2]), torch.nan, dtype=dtype)
             Products().behind(left, right, whole)
             assert torch.equal(out, whole[slots]), slots
+            ready = torch.full_like(out, torch.nan)
+            again = Products().ready(left[slots], right[slots], ready)
+            for _ in range(2):
+                again()
+            assert torch.equal(ready, out), slots
 
 
 @pytest.mark.parametrize("transposed", [False, True], ids=["plain", "transposed"])

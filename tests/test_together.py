@@ -1,11 +1,14 @@
 """Laws of one engine call: how trials are split into jobs enters no result."""
 
+import itertools
+import math
 import random
 import subprocess
 import sys
 import threading
 import time
 import weakref
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,25 +110,63 @@ def test_how_many_tables_a_stack_has_enters_no_result(training, curve_steps, mon
         return moved(tables, layout)
 
     monkeypatch.setattr(Table, "moved", spy)
+    monkeypatch.setattr("tsframe.training.prices.STEP", 1e15)
     one = train(students, device="cpu", threads=1)
     assert set(numbers) <= {1}
-    monkeypatch.setattr("tsframe.training.devices.CACHE", 3.5 * students[0].bytes)
-    several = train(students, device="cpu", threads=1)
-    assert max(numbers) > 3, "several tables, whose students sit down together later"
     assert len(set(one.steps.values)) > 2, "they end at different times"
-    assert_same_bits(several, one)
+    monkeypatch.setattr("tsframe.training.prices.STEP", 0.0)
+    monkeypatch.setattr("tsframe.training.prices.LAYER", 0.0)
+    assert_same_bits(train(students, device="cpu", threads=1), one)
+    assert max(numbers) > 1, "data sets with few students left sit apart"
+    monkeypatch.setattr("tsframe.training.devices.CACHE", 3.5 * students[0].bytes)
+    assert_same_bits(train(students, device="cpu", threads=1), one)
+    assert max(numbers) > 3, "tables no larger than the cache, whose students join later"
 
 
-def test_data_sets_with_as_many_students_sit_at_one_table():
+def seat_price(sets, places):
+    return sets * sum(places.values())
+
+
+def test_tables_leave_no_seat_vacant_where_a_table_costs_nothing():
     data = [0] * 5 + [1] * 2 + [2] * 5 + [3] * 2 + [4]
     shapes, sizes = [(5, 1)] * 15, [1.0] * 15
-    tables = tables_of(range(15), data, shapes, sizes, limit=5.0)
-    assert tables == [[*range(5)], [*range(7, 12)], [5, 6, 12, 13, 14]]
-    assert tables_of(range(15), data, shapes, sizes, limit=np.inf) == [
-        [i for table in tables for i in table]
-    ]
-    cut = tables_of([0, 1, 2, 3, 14], data, shapes, sizes, limit=2.0)
+    tables = tables_of(range(15), data, shapes, sizes, math.inf, seat_price)
+    assert tables == [[*range(5), *range(7, 12)], [5, 6, 12, 13], [14]]
+    tables = tables_of(range(15), data, shapes, sizes, 5.0, seat_price)
+    assert tables == [[*range(5)], [*range(7, 12)], [5, 6, 12, 13], [14]]
+    cut = tables_of([0, 1, 2, 3, 14], data, shapes, sizes, 2.0, seat_price)
     assert sorted(i for table in cut for i in table) == [0, 1, 2, 3, 14] and max(map(len, cut)) == 2
+
+
+def test_students_sit_at_those_tables_that_cost_least():
+    draw = np.random.default_rng(0)
+    for _ in range(20):
+        data = draw.integers(6, size=12).tolist()
+        shapes = [((5, 1), (9, 2))[k] for k in draw.integers(2, size=12)]
+        of_a_table = float(draw.integers(6))
+
+        def price(sets, places, of_a_table=of_a_table):
+            return of_a_table + seat_price(sets, places)
+
+        def of_tables(tables, price=price, data=data, shapes=shapes):
+            total = 0.0
+            for table in tables:
+                places = Counter[tuple[int, int]]()
+                for k in {data[i] for i in table}:
+                    places |= Counter(shapes[i] for i in table if data[i] == k)
+                total += price(len({data[i] for i in table}), places)
+            return total
+
+        tables = tables_of(range(12), data, shapes, [1.0] * 12, math.inf, price)
+        assert sorted(i for table in tables for i in table) == [*range(12)]
+        ordered = list(dict.fromkeys(data[i] for table in tables for i in table))
+        sets = [[i for i in range(12) if data[i] == k] for k in ordered]
+        inner = range(1, len(sets))
+        cuts = [cut for k in range(len(sets)) for cut in itertools.combinations(inner, k)]
+        ends = ([0, *cut, len(sets)] for cut in cuts)
+        every = [[sets[a:b] for a, b in itertools.pairwise(some)] for some in ends]
+        costs = [of_tables([[i for one in part for i in one] for part in way]) for way in every]
+        assert of_tables(tables) == min(costs)
 
 
 WIDE = MLP(401, 2)  # 401 x 97 hidden values: more than torch gives one thread

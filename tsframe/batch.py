@@ -4,8 +4,8 @@ spectrum -> inputs -> teacher -> samples -> students -> training -> measures, in
 picture. Everything random hangs on the seeds of the tasks; nothing here is random by itself.
 """
 
-import math
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -33,6 +33,7 @@ from tsframe.training.folding import folded
 from tsframe.training.graphs import Replays
 from tsframe.training.minibatches import SampleSet, TrainingSet, Vary
 from tsframe.training.optimizer import Optimizer
+from tsframe.training.prices import StepCost, table_price
 from tsframe.training.products import PRECISIONS, Route
 from tsframe.training.sgd import SGD
 from tsframe.training.stopping import BestValidation
@@ -46,6 +47,7 @@ __all__ = [
     "check_steps",
     "draw_batch",
     "pools",
+    "step_cost",
     "train_batch",
 ]
 
@@ -136,6 +138,13 @@ def draw_batch(tasks: Sequence[StepTask], each: Each = map) -> Drawn:
     )  # all have the rule, and its rows
 
 
+def step_cost(task: StepTask, steps: int = 1) -> StepCost:
+    """Give the cost of so many gradients of a task."""
+    shapes = task.student.layer_shapes(task.inputs.dim, task.teacher.outputs)
+    batch = task.training.batch_size or task.n_train
+    return StepCost(shapes, batch, steps, task.student.normalized)
+
+
 def train_batch(
     tasks: Sequence[StepTask],
     device: torch.device,
@@ -196,10 +205,17 @@ def train_batch(
         )
 
     sizes = [task.bytes for task in tasks]
-    limit = table_bytes(device) if pools(tasks) else math.inf
+    costs = dict(zip(shapes, map(step_cost, tasks), strict=True))
+    of_table = partial(table_price, costs)
+    known = device.type == "cpu"  # whose prices they are
+    several = known and pools(tasks)
 
     def cut(chosen: list[int]) -> list[list[int]]:
-        return tables_of(chosen, data, shapes, sizes, limit)
+        limit = table_bytes(device)
+        return tables_of(chosen, data, shapes, sizes, limit, of_table) if several else [chosen]
+
+    def price(layout: Layout) -> float:
+        return of_table(layout.groups, layout.places) if known else layout.work
 
     activation = ACTIVATIONS[first.student.activation]
     start = Stack.zeros(
@@ -232,6 +248,7 @@ def train_batch(
         [task.student.dropout for task in tasks],
         replays if route.recordable else None,
         cut,
+        price,
     ):
         now = errors(snapshot, test, first.objective)
         # What is known now holds until a later snapshot says otherwise: a student that stopped

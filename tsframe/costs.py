@@ -1,23 +1,13 @@
 """What trials cost in work and memory, so that a plan knows before it runs.
 
-All work is told in operations of a float32 product that one core does in the same time. A step of a
-stack takes
-
-    sum over students of (products + UNIT * units * batch)
-    + INPUT * batch * dim for every data set + LAYER for every product of a shape + STEP,
-
-where a unit is a hidden or an output unit. The constants were fitted to 31 stacks of widths 5 to
-500, depths 0 to 4, batches of 32 to 512, dimensions 50 to 1000 and 1 to 32 students a data set, on
-one core of a Xeon of 160 GFLOP/s: half of them within 3 to 6 percent, nine tenths within 11 to 26,
-from run to run.
-`python -m tests.benchmarks.step_costs` fits them anew.
+All work is told in operations of a float32 product that one core does in the same time; steps cost
+what `tsframe.training.prices` says.
 """
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from typing import cast, Protocol
 
-from tsframe.batch import pools, StepTask
+from tsframe.batch import pools, step_cost, StepTask
 from tsframe.inputs import KEPT
 from tsframe.solving.cost import work, working_set
 from tsframe.solving.exact import ExactTask
@@ -25,89 +15,16 @@ from tsframe.teachers import REFERENCE_ROWS, Teacher
 from tsframe.together import AnyTask
 from tsframe.training.devices import resolve_device, stack_bytes
 from tsframe.training.minibatches import ROWS_AT_ONCE
+from tsframe.training.prices import NORM_VALUES, StepCost
 from tsframe.training.products import PRECISIONS
 from tsframe.training.stopping import BestValidation
 
-__all__ = ["CostedTask", "StepCost", "memory_of", "shared_work", "work_of", "working_set_of"]
+__all__ = ["CostedTask", "memory_of", "shared_work", "work_of", "working_set_of"]
 
-UNIT, INPUT = 230.0, 143.0
-NORM = 800.0  # more for a normalized hidden unit; 450 to 1100 on four stacks of 2 to 16 students
-LAYER, STEP = 6.5e6, 2.2e7
 NORMAL, NUMBER = 2000.0, 800.0  # to draw a standard normal, and to make a labeled input of it
 TEACHER = 6.5e8  # to calibrate a teacher on reference inputs
-COPIES, VALUES = 5.0, 3.5  # of weights and of units in memory, those that come and go included
-NORM_VALUES = 3.0  # more of hidden units, where they are normalized
 DATA = 12.0  # bytes of an input, in float64 and as the engine has it
 PROCESS = 4.5e8  # bytes of a process with torch in it that has trained something small
-
-
-@dataclass(frozen=True)
-class StepCost:
-    """The cost of a network that takes steps.
-
-    Parameters
-    ----------
-    shapes : sequence of (int, int)
-        (fan_out, fan_in) of every layer.
-    batch : int
-        Samples of a minibatch.
-    steps : int
-        Gradients that are computed, at most.
-    normalized : bool
-        Whether hidden layers are; see `MLP`.
-    """
-
-    shapes: Sequence[tuple[int, int]]
-    batch: int
-    steps: int
-    normalized: bool = False
-
-    @property
-    def weights(self) -> int:
-        """Weights and biases."""
-        return sum(after * (before + 1) for after, before in self.shapes)
-
-    @property
-    def units(self) -> int:
-        """Hidden and output units."""
-        return sum(after for after, _ in self.shapes)
-
-    @property
-    def normalized_units(self) -> int:
-        """Hidden units, where they are normalized."""
-        return self.units - self.shapes[-1][0] if self.normalized else 0
-
-    @property
-    def own(self) -> float:
-        """Work of all steps that is the student's alone."""
-        first = self.shapes[0][0] * (self.shapes[0][1] + 1)  # nothing pulls back through it
-        products = 2.0 * (3 * self.weights - first)
-        units = UNIT * self.units + NORM * self.normalized_units
-        return self.steps * self.batch * (products + units)
-
-    @property
-    def of_data_set(self) -> float:
-        """Work of all steps that students of one data set share."""
-        return self.steps * INPUT * self.batch * self.shapes[0][1]
-
-    @property
-    def of_stack(self) -> float:
-        """Work of all steps that students who step together share."""
-        return self.steps * (STEP + LAYER)
-
-    @property
-    def of_shape(self) -> float:
-        """Work of all steps that students of one shape share, besides that of their stack."""
-        return self.steps * LAYER * (len(self.shapes) - 1)
-
-    def looks(self, rows: int) -> float:
-        """Work of evaluating so many samples in all."""
-        return rows * (2.0 * self.weights + UNIT / 3 * self.units)
-
-    def bytes(self, itemsize: int) -> float:
-        """Memory of one student in the engine."""
-        values = VALUES * self.units + NORM_VALUES * self.normalized_units
-        return itemsize * (COPIES * self.weights + values * self.batch)
 
 
 class CostedTask(AnyTask, Protocol):
@@ -189,7 +106,4 @@ def memory_of(tasks: Sequence[CostedTask], threads: int) -> float:
 
 
 def _steps(task: StepTask) -> StepCost:
-    shapes = task.student.layer_shapes(task.inputs.dim, task.teacher.outputs)
-    steps = task.training.gradients * task.training.max_steps
-    batch = task.training.batch_size or task.n_train
-    return StepCost(shapes, batch, steps, task.student.normalized)
+    return step_cost(task, task.training.gradients * task.training.max_steps)

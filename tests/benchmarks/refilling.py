@@ -5,7 +5,7 @@
 Students of width 30, sixteen on a data set, stop at very different times. A thread has seats for
 256 at once, and data sets that wait. Those of one data set start together, for they share their
 minibatches; the seats of a table are a rectangle, as many for every data set. The cost of a step is
-that of `tsframe.costs`.
+that of `tsframe.training.prices`.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tsframe.costs import StepCost
+from tsframe.training.prices import StepCost
 
 RATE = 1.65e11  # operations a second of one core of the machine of RESULTS.md
 LONGEST, RATIO, EACH, SEATS, LOOK = 1900, 100.0, 16, 256, 50

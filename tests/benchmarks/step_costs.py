@@ -1,4 +1,4 @@
-"""Fit the constants of `tsframe.costs` to steps of many stacks, one thread.
+"""Fit the constants of `tsframe.training.prices` to steps of many stacks, one thread.
 
     python -m tests.benchmarks.step_costs
 
@@ -91,7 +91,7 @@ def fit(points: list[Point], seconds: list[float]) -> tuple[np.ndarray, np.ndarr
 
 
 def main() -> None:
-    """Measure, fit and print the constants in the units of `tsframe.costs`."""
+    """Measure, fit and print the constants in the units of `tsframe.training.prices`."""
     seconds = []
     for point in STACKS:
         seconds.append(step_seconds(point))

@@ -3,6 +3,7 @@
 Samples lie in the last dimension, so that a student's block is contiguous.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from tsframe.students.layout import Layout
 from tsframe.students.normalization import Norm
+from tsframe.students.products import Products
 
 __all__ = ["Buffers", "Layer"]
 
@@ -34,6 +36,8 @@ class Layer:
         The product: pre-activations of the next layer, or logits.
     pulled_inputs : Tensor, shape (slots, width + 1, samples)
         Room for the gradient of the loss to the inputs; `pulled` is a part of it.
+    multiply, pull : callable ()
+        Compute `outputs` from the inputs, and `pulled_inputs` from what stands in `outputs`.
     norm : Norm or None
         Of the pre-activations, in a normalized stack.
     pulled_biases : Tensor or None, shape (slots, rows, 1)
@@ -50,6 +54,8 @@ class Layer:
     inputs_t: Tensor
     outputs: Tensor
     pulled_inputs: Tensor
+    multiply: Callable[[], object]
+    pull: Callable[[], object]
     norm: Norm | None
     pulled_biases: Tensor | None
 
@@ -75,8 +81,14 @@ class Buffers:
     """
 
     def __init__(
-        self, layout: Layout, weights: list[Tensor], samples: int, normalized: bool = False
+        self,
+        layout: Layout,
+        weights: list[Tensor],
+        samples: int,
+        normalized: bool = False,
+        products: Products | None = None,
     ) -> None:
+        products = products or Products()
         new = weights[0].new_empty
         self.first = new(layout.groups, layout.first_rows, samples)
         self.logits = new(len(layout.slots), layout.outputs, samples)
@@ -122,6 +134,8 @@ class Buffers:
                         inputs_t=inputs.mT,
                         outputs=outputs,
                         pulled_inputs=pulled,
+                        multiply=products.ready(weights[index], inputs, outputs),
+                        pull=products.ready(weights[index].mT, outputs, pulled),
                         norm=norm,
                         pulled_biases=pulled_biases,
                     )

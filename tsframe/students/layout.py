@@ -84,6 +84,11 @@ class Layout:
         """Indices of the students present, ascending."""
         return np.sort(self.slots[self.slots != VACANT])
 
+    @property
+    def places(self) -> dict[tuple[int, int], int]:
+        """Seats that every group has for each (width, depth), vacant ones included."""
+        return {(bucket.width, bucket.depth): bucket.slots.shape[1] for bucket in self.buckets}
+
     @cached_property
     def work(self) -> int:
         """Multiply-adds of one forward pass over one sample of every group."""

@@ -10,6 +10,7 @@ they compute it among others.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from tsframe.students.activations import Activation
 
-__all__ = ["Fusions", "Product", "Products"]
+__all__ = ["Fusions", "Product", "Products", "quiet"]
 
 Product = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -33,12 +34,20 @@ def _wide(left: Tensor, right: Tensor, out: Tensor) -> Tensor:
 
 
 def _slotwise(left: Tensor, right: Tensor, out: Tensor) -> Tensor:
-    limit = SMALL if right.stride(2) == 1 else SMALL_TRANSPOSED
-    if left.is_cuda or left.shape[1] * left.shape[2] * right.shape[2] > limit:
+    if not _is_small(left, right):
         return torch.bmm(left, right, out=out)
-    with np.errstate(over="ignore", invalid="ignore"):  # students that diverge are told so
-        np.matmul(left.numpy(), right.numpy(), out=out.numpy())
+    np.matmul(left.numpy(), right.numpy(), out=out.numpy())
     return out
+
+
+def _is_small(left: Tensor, right: Tensor) -> bool:
+    limit = SMALL if right.stride(2) == 1 else SMALL_TRANSPOSED
+    return not left.is_cuda and left.shape[1] * left.shape[2] * right.shape[2] <= limit
+
+
+def quiet() -> np.errstate:
+    """Let NumPy multiply infinite numbers without a word: that students diverge is a result."""
+    return np.errstate(over="ignore", invalid="ignore")
 
 
 class Fusions(Protocol):
@@ -104,6 +113,12 @@ class Products:
     behind: Product = _slotwise
     fused_sums: bool = False
     fusions: Fusions | None = None
+
+    def ready(self, left: Tensor, right: Tensor, out: Tensor) -> Callable[[], object]:
+        """Give what computes left @ right into `out`, behind first layers, at every call."""
+        if self.behind is _slotwise and _is_small(left, right):
+            return partial(np.matmul, left.numpy(), right.numpy(), out.numpy())
+        return partial(self.behind, left, right, out)
 
     def of_weights(self, index: int) -> Product:
         """Give the product that weight tensor `index` of a stack takes part in."""

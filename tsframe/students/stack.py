@@ -85,7 +85,9 @@ class Stack:
     def buffers(self, samples: int) -> Buffers:
         """Give the buffers for products over so many samples; they are made once."""
         if samples not in self._buffers:
-            self._buffers[samples] = Buffers(self.layout, self.weights, samples, self.normalized)
+            self._buffers[samples] = Buffers(
+                self.layout, self.weights, samples, self.normalized, self.products
+            )
         return self._buffers[samples]
 
     def seat(self, student: int, weights: Sequence[np.ndarray]) -> None:
@@ -128,7 +130,7 @@ class Stack:
                 self.activation.value(layer.z, layer.value)
                 if masks is not None:
                     layer.value.mul_(masks[k][depth][0].view_as(layer.value))
-                self.products.behind(layer.weights, layer.inputs, layer.outputs)
+                layer.multiply()
         return buffers
 
     def _forward_fused(

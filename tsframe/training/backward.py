@@ -59,7 +59,7 @@ def backward(
                     layer.z.mul_(mask.view_as(layer.z))
                 absorb(layer.index, layer.outputs, layer.inputs_t)
                 continue
-            stack.products.behind(layer.weights_t, layer.outputs, layer.pulled_inputs)
+            layer.pull()
             if layer.pulled_biases is None:
                 absorb(layer.index, layer.outputs, layer.inputs_t)
             else:

@@ -1,10 +1,15 @@
-"""Which students go into one stack: those that can step together, as many as the cache holds."""
+"""Which students go into one stack, and to one table: who can step together, and pays together."""
 
 import math
-from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from itertools import pairwise
+
+from tsframe.training.prices import Shape
 
 __all__ = ["stacks_of", "tables_of"]
+
+MOST_EDGES = 24  # places where tables may be cut apart: all of them in stacks of one shape
 
 
 def stacks_of(
@@ -58,11 +63,16 @@ def stacks_of(
 def tables_of(
     students: Sequence[int],
     data: Sequence[int],
-    shapes: Sequence[tuple[int, int]],
+    shapes: Sequence[Shape],
     sizes: Sequence[float],
     limit: float,
+    price: Callable[[int, Mapping[Shape, int]], float],
 ) -> list[list[int]]:
-    """Split the students of a stack among tables, data sets with as many of them side by side.
+    """Split the students of a stack among the tables at which a step costs least.
+
+    The seats of a table are a rectangle, as many for every data set, so that a data set with few
+    students left leaves seats vacant beside one with many; but every table has its own price. Data
+    sets go in the order of how many students they have, those with the same shapes side by side.
 
     Parameters
     ----------
@@ -72,26 +82,43 @@ def tables_of(
         Data set, (width, depth) and bytes of each.
     limit : float
         Bytes of a table, about; a data set that has more is cut.
+    price : callable (data sets, places of each shape that each of them has) -> float
+        Of a step at a table; see `tsframe.training.prices.table_price`.
 
     Returns
     -------
     list of list of int
-        Nearly equal ones.
+        The data sets with most students first.
     """
     sets: dict[int, list[int]] = defaultdict(list)
     for i in students:
         sets[data[i]].append(i)
     parts = []
-    for members in sorted(sets.values(), key=lambda some: (-len(some), some[0])):
+    for members in sets.values():
         parts += _cut(sorted(members, key=lambda i: (shapes[i], i)), sizes, limit)
-    total = sum(sizes[i] for i in students)
-    count = max(1, math.ceil(total / limit))
-    tables: list[list[int]] = [[] for _ in range(count)]
-    before = 0.0
-    for part in parts:
-        tables[min(count - 1, int(before * count / total))] += part
-        before += sum(sizes[i] for i in part)
-    return [table for table in tables if table]
+    seats = {part[0]: Counter(shapes[i] for i in part) for part in parts}
+    parts.sort(key=lambda part: (-len(part), sorted(seats[part[0]].items()), part[0]))
+    # Between data sets of the same shapes nothing is gained by a cut, unless for memory.
+    pairs = enumerate(pairwise(parts), 1)
+    edges = [k for k, (one, other) in pairs if seats[one[0]] != seats[other[0]]]
+    edges = [0, *edges[:: 1 + len(edges) // MOST_EDGES], len(parts)]
+    bytes_of = [sum(sizes[i] for i in part) for part in parts]
+    best: list[tuple[float, list[list[int]]]] = [(0.0, [])]
+    for end, stop in enumerate(edges[1:], 1):
+        places, held, options = Counter[Shape](), 0.0, []
+        for k in range(end - 1, -1, -1):
+            for part in range(edges[k], edges[k + 1]):
+                places |= seats[parts[part][0]]
+                held += bytes_of[part]
+            count = stop - edges[k]
+            tables = max(1, min(count, math.ceil(held / limit)))
+            cost = best[k][0] + tables * price(math.ceil(count / tables), places)
+            options.append((cost, k, tables))
+        cost, k, tables = min(options)
+        ends = [edges[k] + n * (stop - edges[k]) // tables for n in range(tables + 1)]
+        added = [[i for part in parts[a:b] for i in part] for a, b in pairwise(ends)]
+        best.append((cost, best[k][1] + added))
+    return best[-1][1]
 
 
 def _cut(members: list[int], sizes: Sequence[float], limit: float) -> list[list[int]]:

@@ -38,7 +38,7 @@ from tsframe.training.table import Descent, Table
 
 __all__ = ["Snapshot", "train_stack"]
 
-CROWDED = 0.95  # seats are rearranged when the work shrinks to this fraction
+CROWDED = 0.95  # seats are rearranged when the price of a step shrinks to this fraction
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ def train_stack(
     dropout: Sequence[float] = (),
     replays: Replays | None = None,
     cut: Callable[[list[int]], list[list[int]]] = lambda students: [students],
+    price: Callable[[Layout], float] = lambda layout: layout.work,
 ) -> Iterator[Snapshot]:
     """Train all students of a stack.
 
@@ -114,6 +115,8 @@ def train_stack(
     cut : callable, optional
         Splits students among tables; all sit at one by default. Several are for students that draw
         nothing on the host: neither dropout, nor augmentations, nor noise.
+    price : callable, optional
+        What a step at a table of some layout costs.
 
     Yields
     ------
@@ -152,7 +155,7 @@ def train_stack(
             break
         if wanted:
             yield progress.snapshot(step)
-        tables = _closer(tables, progress.active, arrange, cut)
+        tables = _closer(tables, progress.active, arrange, cut, price)
         coming = min([judge.after(step), *(s for s in snapshot_steps if s > step)])
         for table in tables:
             table.run(done, step, coming)
@@ -244,13 +247,14 @@ def _closer(
     active: np.ndarray,
     arrange: Callable[[Sequence[int]], Layout],
     cut: Callable[[list[int]], list[list[int]]],
+    price: Callable[[Layout], float],
 ) -> list[Table]:
     """Let those who go on sit closer together, if it saves enough."""
-    before = sum(table.stack.layout.work for table in tables)
+    before = sum(price(table.stack.layout) for table in tables)
     seated = np.concatenate([table.stack.layout.students for table in tables])
     if active[seated].all():
         return tables
     layouts = [arrange(some) for some in cut(np.flatnonzero(active).tolist())]
-    if sum(layout.work for layout in layouts) >= CROWDED * before:
+    if sum(price(layout) for layout in layouts) >= CROWDED * before:
         return tables
     return [Table.moved(tables, layout) for layout in layouts]

@@ -3,6 +3,7 @@
 import torch
 
 from tsframe.students.normalization import EPSILON
+from tsframe.students.products import quiet
 from tsframe.students.stack import Stack
 from tsframe.students.sums import average, total
 from tsframe.training.minibatches import SampleSet
@@ -42,7 +43,8 @@ def folded(stack: Stack, samples: SampleSet) -> Stack:
         squares = [mean.clone() for mean in means]  # sums of squared deviations
         for rows in samples.blocks():
             before, block = rows.start, rows.stop - rows.start
-            buffers = plain.forward(seated.block(rows)[0])
+            with quiet():
+                buffers = plain.forward(seated.block(rows)[0])
             for k, mean, square in zip(chosen, means, squares, strict=True):
                 z = buffers.layers[k][layer].z.double().view(*mean.shape, block)
                 here = average(z)[..., 0]

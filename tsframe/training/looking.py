@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from tsframe.students.layout import Layout, VACANT
+from tsframe.students.products import quiet
 from tsframe.students.stack import copy_students, Stack
 from tsframe.students.sums import total
 from tsframe.training.losses import Objective
@@ -105,7 +106,8 @@ def look(
 def _sums(stack: Stack, seated: Seated, rows: slice, objective: Objective) -> torch.Tensor:
     """Sum errors and losses over some rows, shape (2, all slots), float64."""
     inputs, targets = seated.block(rows)
-    logits = stack.forward(inputs).logits
+    with quiet():
+        logits = stack.forward(inputs).logits
     return torch.stack(
         [
             total(objective.sample_errors(logits, targets), 1),

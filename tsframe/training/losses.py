@@ -77,10 +77,10 @@ class Objective:
             return values.sub_(targets[:, None])
         chosen = targets[:, None]
         return values.scatter_add_(
-            1, chosen, _minus_one(values.dtype, values.device).expand_as(chosen)
+            1, chosen, _minus_ones(values.dtype, values.device, chosen.shape)
         )
 
 
-@functools.cache
-def _minus_one(dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.full((), -1.0, dtype=dtype, device=device)
+@functools.lru_cache(maxsize=64)
+def _minus_ones(dtype: torch.dtype, device: torch.device, shape: tuple[int, ...]) -> Tensor:
+    return torch.full((), -1.0, dtype=dtype, device=device).expand(shape)

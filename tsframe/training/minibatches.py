@@ -94,7 +94,8 @@ class Seated:
         self._in_order = layout.data.tolist() == list(range(len(samples.inputs)))
         self._groups = torch.as_tensor(layout.slot_groups, device=device)
         self._targets = samples.targets[torch.as_tensor(layout.slots.clip(0), device=device)]
-        self._room = samples.inputs.new_empty(0)
+        self._rows = samples.inputs.flatten(0, 1)
+        self._room = self._batch = self._rows[:0]
 
     def block(self, rows: slice) -> tuple[Tensor, Tensor]:
         """Give the same rows of every data set.
@@ -140,12 +141,14 @@ class Seated:
         places : Tensor, shape (groups * samples,)
             See `look_up`.
         """
-        shape = (len(self.data), len(places) // len(self.data), self.samples.inputs.shape[2])
-        if self._room.shape != shape:
-            self._room = self.samples.inputs.new_empty(shape)
-        inputs = self.samples.inputs.flatten(0, 1)
-        torch.index_select(inputs, 0, places, out=self._room.flatten(0, 1))
-        return self._room
+        if len(self._room) != len(places):
+            self._room = self._rows.new_empty(len(places), self._rows.shape[1])
+            self._batch = self._room.unflatten(0, (len(self.data), -1))
+        if self._rows.is_cuda:
+            torch.index_select(self._rows, 0, places, out=self._room)
+        else:  # a third less of a call
+            self._rows.numpy().take(places.numpy(), 0, self._room.numpy(), "clip")
+        return self._batch
 
 
 @dataclass(frozen=True)
@@ -154,8 +157,8 @@ class Coming:
 
     seated: Seated | None
     first: int
-    places: Tensor
-    targets: Tensor
+    places: Sequence[Tensor]
+    targets: Sequence[Tensor]
 
 
 class TrainingSet(SampleSet):
@@ -194,7 +197,7 @@ class TrainingSet(SampleSet):
         self._own = [() if key is None else (key,) for key in own] or [()] * len(seeds)
         self._ahead = max(1, orders_worth_a_call(self.size) // len(seeds))  # epochs of a span
         self._spans = [-1] * len(seeds)  # of which the orders are
-        self._coming = Coming(None, 0, inputs[:0], targets[:0])
+        self._coming = Coming(None, 0, (), ())
 
     @property
     def varies(self) -> bool:
@@ -258,7 +261,8 @@ class TrainingSet(SampleSet):
         steps = max(1, LOOKED_UP // (len(seated.layout.slots) * self.batch_size))
         last = min(self.steps_an_epoch, place + steps)
         rows = self._orders[:, turn, place * self.batch_size : last * self.batch_size]
-        return Coming(seated, step, *seated.look_up(rows.unflatten(1, (-1, self.batch_size))))
+        places, targets = seated.look_up(rows.unflatten(1, (-1, self.batch_size)))
+        return Coming(seated, step, places.unbind(), targets.unbind())
 
     def _order(self, seated: Seated, span: int) -> None:
         """Lay out the epochs of a span for all data sets that have a seat."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tsframe.students.layout import Layout
+from tsframe.students.products import quiet
 from tsframe.students.stack import copy_students, Stack
 from tsframe.training.backward import backward
 from tsframe.training.cohort import Cohort
@@ -78,7 +79,8 @@ class Table:
     def __init__(self, descent: Descent, stack: Stack, cohort: Cohort, state: Optimization) -> None:
         self.stack, self._cohort, self._state, self._descent = stack, cohort, state, descent
         self._seated = descent.training_set.seat(stack.layout)
-        self._members = stack.layout.students
+        self._present = np.zeros(len(cohort.specs), dtype=int)
+        self._present[stack.layout.students] = 1
         self._shares = stack.layout.work * descent.training_set.batch_size > SHARED_WORK
         self._threads = 1
         self._found: dict[int, tuple[Tensor, Tensor]] = {}
@@ -106,17 +108,18 @@ class Table:
         """
         descent, training_set = self._descent, self._descent.training_set
         whole = training_set.batch_size == training_set.size
-        for self._step in range(start, stop):
-            if descent.interrupted():
-                raise InterruptedError(f"training was interrupted after {self._step} steps")
-            if self._shares:
-                self._threads = descent.threads()
-            self._state.prepare(done)
-            for k in range(0 if whole else descent.minibatches):
-                coming = training_set.find(self._seated, self._step * descent.minibatches + k)
-                self._found[k] = self._stepper.still(k, coming)
-            self._stepper.take()
-            done[self._members] += 1
+        with quiet():
+            for self._step in range(start, stop):
+                if descent.interrupted():
+                    raise InterruptedError(f"training was interrupted after {self._step} steps")
+                if self._shares:
+                    self._threads = descent.threads()
+                self._state.prepare(done)
+                for k in range(0 if whole else descent.minibatches):
+                    coming = training_set.find(self._seated, self._step * descent.minibatches + k)
+                    self._found[k] = self._stepper.still(k, coming)
+                self._stepper.take()
+                np.add(done, self._present, out=done)
 
     def _pull(self, absorb: Absorb, minibatch: int = 0) -> None:
         """Hand the gradients of a minibatch to an optimizer; see `Pull`."""
