@@ -15,6 +15,7 @@ from tsframe.arrays import ArrayInputs, OwnLabels
 from tsframe.measures.alignment import (
     centered,
     cosine,
+    cosine_distance,
     gradient_matrix,
     label_kernel,
     mean_tangent_kernel,
@@ -72,6 +73,17 @@ def test_kernel_alignment_follows_its_definition():
         assert drift > 0.01
     unmoved = NTKAlignment()(learned(away=0.0))
     np.testing.assert_allclose(unmoved["kernel_distance"], 0.0, atol=1e-14)
+
+
+def test_a_small_distance_of_kernels_keeps_its_digits():
+    kernel = torch.eye(5, dtype=torch.float64)
+    assert cosine_distance(kernel, kernel.clone()) == 0.0
+    assert np.isnan(cosine_distance(kernel, 0.0 * kernel))
+    moved = kernel.clone()
+    moved[0, 1] = moved[1, 0] = 1e-9  # 1 - 1 / sqrt(1 + 2 e^2 / 5) = e^2 / 5
+    assert cosine_distance(kernel, 3.0 * moved) == pytest.approx(1e-18 / 5, rel=1e-6)
+    far = torch.ones_like(kernel)
+    assert cosine_distance(kernel, far) == pytest.approx(1.0 - cosine(kernel, far), rel=1e-14)
 
 
 def test_a_kernel_of_the_labels_is_aligned_with_them_up_to_scale_and_shift():

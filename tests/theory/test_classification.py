@@ -102,6 +102,14 @@ def test_with_many_rows_or_no_signal_the_error_is_zero_or_chance() -> None:
     assert float(label_regression(log_l, 1.0, 50, log=True).test_error) == 0.5  # at the peak
 
 
+def test_the_unit_of_the_inputs_is_irrelevant_however_small() -> None:
+    log_l = -0.1 * np.arange(50)
+    want = float(label_regression(log_l, 1.0, 20, log=True).test_error)
+    for shift in (-300.0, -1000.0):
+        found = label_regression(log_l + shift, 1.0, 20, log=True).test_error
+        assert float(found) == pytest.approx(want, rel=1e-10)
+
+
 def test_the_length_of_the_teacher_is_irrelevant() -> None:
     log_l, c = SPECTRA["power law"](50), np.random.default_rng(0).standard_normal(50)
     one, other = (label_regression(log_l, k * c, 30, log=True).test_error for k in (1.0, 1e6))

@@ -50,6 +50,17 @@ def test_the_closed_form_is_the_solution(slope, dim, n) -> None:
     np.testing.assert_allclose(closed.log_kappa, solved.log_kappa, rtol=0, atol=rtol)
 
 
+@pytest.mark.parametrize(
+    ("slope", "inside", "ends"), [(0.1, 1e-5, 1.1e-4), (1.0, 1e-5, 1.1e-2), (2.0, 2.1e-3, 1.8e-2)]
+)
+def test_the_closed_form_is_as_exact_as_it_says(slope, inside, ends) -> None:
+    n = np.arange(1.0, 250.0)
+    closed = exponential_spectrum(slope, 250, n).overfitting_coefficient
+    off = np.abs(closed / e0_of(-slope * np.arange(250), n) - 1.0).values
+    assert ends / 2 < off.max() < ends
+    assert off[np.minimum(n, 250 - n) >= 10 / slope].max() < inside
+
+
 @pytest.mark.parametrize("slope", [0.0, *SLOPES])
 @pytest.mark.parametrize("dim", [1, 20, 200])
 def test_trace_and_effective_rank_are_the_sums(slope, dim) -> None:

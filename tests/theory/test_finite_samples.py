@@ -88,6 +88,8 @@ def test_within_one_row_of_the_peak_the_mean_is_infinite() -> None:
     assert np.isinf(law.variance.values).tolist() == [False, True, True, True, False]
     assert np.all(isotropic_min_norm(20, [19, 20, 21], norm=0.0, noise=0.0).test_error == 0)
     assert ordinary_least_squares(20, [10, 21]).isnull().values.tolist() == [True, False]
+    # With a row less than modes something is missed even where there is no noise.
+    assert ordinary_least_squares(20, [19, 20], 0.0).isnull().values.tolist() == [True, False]
 
 
 @pytest.mark.parametrize("ratio", [0.5, 3.0])
@@ -125,6 +127,16 @@ def test_generalized_cross_validation_of_one_large_sample_estimates_its_error() 
     squares = leave_one_out(x, y, penalty) ** 2
     law = ridge(np.ones(dim), 1 / np.sqrt(dim), n, penalty, noise)
     assert agree(float(law.test_error) + noise**2, squares)
+
+
+@pytest.mark.parametrize("x", [[[1, 0], [0, 1], [0, 1]], [[1, 2, 0], [0, 1, 0], [0, 1, 0]]])
+def test_a_row_that_alone_knows_a_mode_is_left_out_like_any_other(x) -> None:
+    x, y = np.array(x, dtype=float), np.array([2.0, 1.0, 3.0])
+    slow = [
+        y[i] - x[i] @ np.linalg.lstsq(np.delete(x, i, 0), np.delete(y, i), rcond=None)[0]
+        for i in range(3)
+    ]
+    np.testing.assert_allclose(leave_one_out(x, y), slow, rtol=1e-12)
 
 
 @pytest.mark.parametrize("arguments", [([[1.0]], [1.0, 2.0]), ([1.0], [1.0])])

@@ -163,6 +163,15 @@ def test_the_flow_ends_at_the_ridgeless_student_and_begins_at_zero(spectrum, tar
         assert float(law[name][2]) == pytest.approx(float(end[name]), rel=1e-5, abs=1e-8 * power)
 
 
+def test_modes_too_small_for_float64_are_as_if_they_were_not_there() -> None:
+    law, visible = (
+        gradient_flow(-100.0 * np.arange(dim), 1.0, 20, [0.0, 1.0, 1e8], 0.5, log=True)
+        for dim in (10, 7)
+    )
+    for name in law:
+        np.testing.assert_allclose(law[name], visible[name], rtol=1e-12)
+
+
 @pytest.mark.parametrize("ratio", [0.5, 2.0])
 @pytest.mark.parametrize("t", [0.1, 1.0, 20.0])
 def test_isotropic_curves_are_averages_over_the_marchenko_pastur_law(ratio, t) -> None:

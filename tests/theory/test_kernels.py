@@ -64,12 +64,22 @@ def test_on_the_sphere_relu_kernels_are_their_recursion(depth) -> None:
     s = x @ x.T / 10
     t = s
     for _ in range(depth):
+        np.fill_diagonal(s, 1.0)  # rounding there costs the arc-cosine half of its digits
         s, t = arc_cosine(s, 1), t * arc_cosine(s, 0) + arc_cosine(s, 1)
     # With variance 2 in every layer, readout included, both carry one factor 2 more.
-    # Rounding of a correlation of 1 costs the arc-cosine half of its digits.
-    np.testing.assert_allclose(kernels.nngp, 2 * s, rtol=1e-7)
-    np.testing.assert_allclose(kernels.ntk, 2 * t, rtol=1e-6)
-    np.testing.assert_allclose(np.diag(kernels.ntk) / 2, depth + 1, rtol=1e-6)
+    np.testing.assert_allclose(kernels.nngp, 2 * s, rtol=1e-12)
+    np.testing.assert_allclose(kernels.ntk, 2 * t, rtol=1e-12)
+
+
+def test_an_input_beside_itself_has_the_kernels_of_its_length_to_all_digits() -> None:
+    x = np.random.default_rng(0).standard_normal((40, 37))
+    x[7], x[8] = 0.0, x[9]
+    for depth in (1, 4):
+        squares = 2 * np.square(x).sum(1) / 37
+        kernels = relu_ntk(x, x[::-1], depth)
+        np.testing.assert_allclose(np.diag(kernels.nngp[:, ::-1]), squares, rtol=1e-14)
+        np.testing.assert_allclose(np.diag(kernels.ntk[:, ::-1]), (depth + 1) * squares, rtol=1e-14)
+        assert np.array_equal(kernels.ntk[8], kernels.ntk[9])
 
 
 @pytest.mark.parametrize("name", NETWORKS)

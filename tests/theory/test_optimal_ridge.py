@@ -51,6 +51,15 @@ def test_no_penalty_does_better(spectrum, target, n, noise) -> None:
     assert float(found.test_error) == pytest.approx(float(others.min()), rel=0.02, abs=1e-20)
 
 
+@pytest.mark.parametrize(("n", "noise"), [(40, 10.0), (41, 0.001)])
+def test_a_weak_target_below_strong_modes_is_not_lost_in_rounding(n, noise) -> None:
+    log_l, c = -5.0 * np.arange(5), np.append(np.zeros(4), 1.0)
+    found = optimal_ridge(log_l, c, n, noise, log=True)
+    penalties = np.append(np.geomspace(1e-10, 1e25, 2000), np.inf)
+    others = ridge(log_l, c, n, penalties, noise, log=True).test_error
+    assert float(found.test_error) <= float(others.min()) * (1 + 1e-12)
+
+
 def test_the_best_penalty_may_be_zero_or_infinite() -> None:
     spikes = np.append([100.0] * 2, np.ones(500))
     on_spikes = np.append([1.0] * 2, np.zeros(500))

@@ -30,6 +30,7 @@ __all__ = [
     "TeacherAlignment",
     "centered",
     "cosine",
+    "cosine_distance",
     "gradient_matrix",
     "label_kernel",
     "mean_tangent_kernel",
@@ -115,6 +116,33 @@ def cosine(first: Tensor, second: Tensor) -> float:
     """
     norms = float(first.norm()) * float(second.norm())
     return float((first * second).sum()) / norms if norms else float("nan")
+
+
+def cosine_distance(first: Tensor, second: Tensor) -> float:
+    """One less the cosine of the angle between two matrices, to full relative precision.
+
+    Half the squared distance of the two at unit norm: exactly zero for equal matrices, and no
+    difference of nearly equal numbers where a kernel hardly moves.
+
+    Parameters
+    ----------
+    first, second : Tensor, of one shape
+        Any matrices.
+
+    Returns
+    -------
+    float
+        In [0, 2]; NaN where one is zero.
+
+    Examples
+    --------
+    >>> cosine_distance(torch.eye(4), torch.ones(4, 4))
+    0.5
+    """
+    norms = first.norm(), second.norm()
+    if not all(norms):
+        return float("nan")
+    return float((first / norms[0] - second / norms[1]).square().sum()) / 2.0
 
 
 def gradient_matrix(passed: ForwardPass, classes: bool) -> Tensor:
@@ -256,7 +284,7 @@ class NTKAlignment(Measure):
             )
             labels = centered(label_kernel(y, learned.objective))
             found[0, k] = cosine(centered(now), labels) if float(labels.abs().max()) else np.nan
-            found[1, k] = 1.0 - cosine(now, then)
+            found[1, k] = cosine_distance(now, then)
         return {"kernel_target_alignment": found[0], "kernel_distance": found[1]}
 
 

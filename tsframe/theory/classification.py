@@ -96,13 +96,16 @@ def label_regression(
     check_dims(eigenvalues=log_l, coefficients=c, n=n, penalty=penalty, flip_rate=flip_rate)
     c = c if "mode" in c.dims else c.expand_dims(mode=log_l.sizes["mode"])
     signal = (1.0 - 2.0 * flip_rate) ** 2 * 2.0 / np.pi  # r, the power of the linear target
-    power = xr.DataArray(np.exp(log_l) * c**2).sum("mode")
-    if bool((power == 0.0).any()):
+    with np.errstate(divide="ignore"):
+        log_power = xr.DataArray(log_l + 2.0 * np.log(np.abs(c)))  # steep spectra underflow
+    largest = log_power.max("mode")
+    if bool((largest == -np.inf).any()):
         raise ValueError(
             "coefficients must give the teacher power on some mode; got a teacher that is zero. "
             "Leave it out: its labels are coin flips."
         )
-    unit = c / power**0.5
+    total = largest + np.log(xr.DataArray(np.exp(log_power - largest)).sum("mode"))
+    unit = xr.DataArray(np.exp((log_power - total - log_l) / 2.0)).where(log_power > -np.inf, 0.0)
     law = ridge(log_l, unit, n, penalty, 0.0, log=True)
     noise = 1.0 - signal
     learned = xr.apply_ufunc(

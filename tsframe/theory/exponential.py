@@ -16,9 +16,11 @@ def exponential_spectrum(slope: Numbers, dim: Numbers, n: Numbers) -> xr.Dataset
     With fewer rows than modes, E0 = slope n (1 - e^{-slope dim}) / ((1 - e^{-slope n}) (1 -
     e^{-slope (dim - n)})), which tends to slope * n: catastrophic overfitting; and kappa = e^{slope
     / 2} (1 - e^{-slope (dim - n)}) / (e^{slope n} - 1). Both replace sums by integrals with
-    midpoint ends; the relative error of E0 is below 3e-5 for slope <= 0.1 and 2e-3 at slope 2. With
-    more rows than modes E0 = n / (n - dim) at every slope. The trace, and the rank R_0 = trace^2 /
-    sum l_i^2 = coth(slope / 2) tanh(slope dim / 2), are exact.
+    midpoint ends. With 10 / slope modes or more on either side of n the relative error of E0 is
+    below 1e-5 for slope <= 1, 2.1e-3 at slope 2 and 0.3 at slope 5; nearer to the ends of the
+    spectrum it is below 1.1e-4 for slope <= 0.1, 1.1e-2 at slope 1 and 1.8e-2 at slope 2. With more
+    rows than modes E0 = n / (n - dim) at every slope. The trace, and the rank R_0 = trace^2 / sum
+    l_i^2 = coth(slope / 2) tanh(slope dim / 2), are exact.
 
     Parameters
     ----------

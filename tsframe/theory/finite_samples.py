@@ -36,8 +36,8 @@ def ordinary_least_squares(dim: Numbers, n: Numbers, noise: Numbers = 1.0) -> xr
     Returns
     -------
     DataArray
-        Mean square, in units of the squared label; inf for |n - dim| <= 1 with noise, and NaN
-        where n < dim - 1, for there the spectrum matters: use `ridge`.
+        Mean square, in units of the squared label; inf for |n - dim| <= 1 with noise. NaN where n <
+        dim - 1, and without noise where n < dim, for there the spectrum matters: use `ridge`.
 
     Examples
     --------
@@ -46,7 +46,8 @@ def ordinary_least_squares(dim: Numbers, n: Numbers, noise: Numbers = 1.0) -> xr
     """
     dim, n = labeled("dim", dim, low=1.0), labeled("n", n, low=1.0)
     noise = labeled("noise", noise, low=0.0)
-    return (noise**2 * _inverse_wishart(dim, n)).where(noise > 0.0, 0.0).where(n >= dim - 1.0)
+    error = (noise**2 * _inverse_wishart(dim, n)).where(noise > 0.0, 0.0)
+    return error.where((n >= dim) | (n >= dim - 1.0) & (noise > 0.0))
 
 
 def isotropic_min_norm(
@@ -135,7 +136,8 @@ def leave_one_out(x: ArrayLike, y: ArrayLike, penalty: float = 0.0) -> Floats:
 
     e_i / (1 - h_ii) with the residuals e and the hat matrix h of ridge regression without intercept
     (Allen 1974). In the dual, (G y)_i / G_ii with G = (X X^T + penalty)^-1, it holds for
-    interpolating students too, whose own residuals are zero.
+    interpolating students too, whose own residuals are zero. Without penalty a row that alone knows
+    a mode, while others are redundant, has 0 / 0 there: its student is solved for.
 
     Parameters
     ----------
@@ -181,7 +183,13 @@ def leave_one_out(x: ArrayLike, y: ArrayLike, penalty: float = 0.0) -> Floats:
     else:
         weights = 1.0 / (power + penalty)
     dual = (u * weights) @ u.T
-    return np.asarray(dual @ y / np.diag(dual))
+    residuals, own = dual @ y, np.diag(dual).copy()
+    alone = np.flatnonzero(own <= 1e-10 * (np.abs(weights).max() if np.size(weights) else 1.0))
+    for row in alone:
+        others = np.arange(len(x)) != row
+        residuals[row] = y[row] - x[row] @ (np.linalg.pinv(x[others]) @ y[others])
+        own[row] = 1.0
+    return np.asarray(residuals / own)
 
 
 def _inverse_wishart(dim: xr.DataArray, n: xr.DataArray) -> xr.DataArray:

@@ -278,7 +278,8 @@ def _above(
     kappa: NDArray[np.complex128],
 ) -> NDArray[np.complex128]:
     """Give kappa(s) - kappa(0), by the difference of their two equations: nothing cancels."""
-    slope = _over(eigenvalues, kappa) * (eigenvalues / (eigenvalues + limit[:, None]))[:, None]
+    full = eigenvalues + limit[:, None]
+    slope = _over(eigenvalues, kappa) * (eigenvalues / np.where(full > 0.0, full, 1.0))[:, None]
     gap = n[:, None] * s / (kappa * slope.sum(axis=-1))
     return np.where(limit[:, None] > 0.0, gap, kappa)
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from tsframe.theory.labeled import Floats
 
@@ -155,11 +155,12 @@ def relu_ntk(
     [8.0, 8.0]
     """
     a, s, b, t = _start(x1, x2, depth, weight_variance, bias_variance)
-    half = weight_variance / 2.0
+    half, same = weight_variance / 2.0, _equal_rows(x1, x2, a, s, b)
     for _ in range(depth):
         scale = np.sqrt(a[:, None] * b)
         with np.errstate(invalid="ignore", divide="ignore"):
             r = np.where(scale > 0.0, s / scale, 0.0)
+        r[same] = np.where(scale[same] > 0.0, 1.0, 0.0)
         s = half * scale * arc_cosine(r, 1) + bias_variance
         t = s + half * arc_cosine(r, 0) * t
         a, b = half * a + bias_variance, half * b + bias_variance
@@ -207,6 +208,15 @@ def erf_ntk(
         a = weight_variance * erf_product(a, a, a) + bias_variance
         b = weight_variance * erf_product(b, b, b) + bias_variance
     return WideKernels(s, t)
+
+
+def _equal_rows(
+    x1: ArrayLike, x2: ArrayLike, a: Floats, s: Floats, b: Floats
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Find the pairs of equal inputs: an angle of zero is lost to rounding of a correlation."""
+    first, second = np.nonzero(s * np.abs(s) >= (1.0 - 1e-9) * a[:, None] * b)
+    equal = np.all(np.asarray(x1)[first] == np.asarray(x2)[second], axis=1)
+    return first[equal], second[equal]
 
 
 def _start(

@@ -156,6 +156,6 @@ def _error_and_slope(
     left = np.maximum(n - learned.sum(axis=-1), 0.0)
     slack = np.where(n >= rank, n - rank + lacked, left + spread)  # n - df2, without cancellation
     bias = (v * missed**2).sum(axis=-1)
-    error = (n * bias + s2 * (n - slack)) / slack
+    error = (n * bias + s2 * (learned**2).sum(axis=-1)) / slack
     slope = (v * missed**2 * learned).sum(axis=-1) * slack
     return error, slope - (s2 + bias) * (learned**2 * missed).sum(axis=-1)
