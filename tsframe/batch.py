@@ -131,11 +131,9 @@ class Drawn(NamedTuple):
 def draw_batch(tasks: Sequence[StepTask], each: Each = map) -> Drawn:
     """Draw the data of tasks that can step together; `each` as in `tsframe.tasks.draw_tasks`."""
     samples, stop = draw_tasks(tasks, each), tasks[0].training.stop
-    if not isinstance(stop, BestValidation):
+    if not isinstance(stop, BestValidation):  # which all have or none, with as many rows
         return Drawn(samples, None)
-    return Drawn(
-        samples, draw_validation(tasks, stop.rows, each)
-    )  # all have the rule, and its rows
+    return Drawn(samples, draw_validation(tasks, stop.rows, each))
 
 
 def step_cost(task: StepTask, steps: int = 1) -> StepCost:
@@ -181,8 +179,8 @@ def train_batch(
     """
     first, students = tasks[0], len(tasks)
     dim, outputs = first.inputs.dim, first.teacher.outputs
-    keys = list(dict.fromkeys(task.minibatch_key for task in tasks))
-    data = [keys.index(task.minibatch_key) for task in tasks]
+    places: dict[Hashable, int] = {}  # of the data sets, in the order of their first tasks
+    data = [places.setdefault(task.minibatch_key, len(places)) for task in tasks]
     shapes = [(task.student.width, task.student.depth) for task in tasks]
     samples, fresh = draw() if draw is not None else draw_batch(tasks)
     train, test = _on_device(tasks, samples, data, device)

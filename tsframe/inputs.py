@@ -25,6 +25,7 @@ __all__ = ["Gaussian", "Inputs", "whole"]
 
 KEPT = 96e6  # bytes of standard normals that are kept: 11 seeds of dim 200, test rows and all
 LARGEST = 32e6  # bytes of a sample of them above which it is drawn anew each time
+ROTATIONS = 32e6  # bytes of bases that are kept, besides the last two: 100 of dim 200
 
 
 class Inputs(Protocol):
@@ -195,7 +196,7 @@ class _Normals(NamedTuple):
 
 
 _normals: Kept[_Normals] = Kept(KEPT, lambda normals: normals.rows.nbytes)
-_rotations: Kept[NDArray[np.float64]] = Kept(KEPT, lambda basis: basis.nbytes, least=2)
+_rotations: Kept[NDArray[np.float64]] = Kept(ROTATIONS, lambda basis: basis.nbytes, least=2)
 
 
 def _standard_normals(n: int, dim: int, seed: int, role: str) -> NDArray[np.float64]:
