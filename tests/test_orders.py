@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from tsframe.students.layout import Layout
 from tsframe.training import minibatches, orders as subject
 from tsframe.training.minibatches import Seated, TrainingSet
 from tsframe.training.orders import epoch_order, order_key, orders, orders_worth_a_call
@@ -198,27 +199,30 @@ def test_a_length_that_cannot_be_is_refused():
         epoch_order(0, 0, 0)
 
 
-class Seats:
-    """A layout that seats one student for each of some data sets."""
-
-    def __init__(self, sets: list[int]) -> None:
-        self.data, self.slots = np.array(sets), np.array(sets)
-        self.slot_groups = np.arange(len(sets))
-
-
 @pytest.mark.parametrize("worth", [1, 6])
-def test_every_step_sees_its_rows_also_when_data_sets_leave_and_come(worth, monkeypatch):
+@pytest.mark.parametrize("at_once", [1, 50, 2**16])
+def test_every_step_sees_its_rows_also_when_data_sets_leave_and_come(worth, at_once, monkeypatch):
     monkeypatch.setattr(minibatches, "orders_worth_a_call", lambda n: worth)
+    monkeypatch.setattr(minibatches, "LOOKED_UP", at_once)
     n, batch, seeds = 20, 6, [4, 5, 6]
     inputs = torch.arange(3.0 * n).view(3, n, 1).expand(3, n, 2).contiguous()
-    train = TrainingSet(inputs, inputs[..., 0], seeds, batch, own=[None, 9, None])
+    targets = torch.arange(9 * n).view(9, n)  # three students on each, of two shapes
+    train = TrainingSet(inputs, targets, seeds, batch, own=[None, 9, None])
+    shapes = [((2, 1), (3, 2), (3, 2))[k // 3] for k in range(9)]
+    seated: dict[int, Seated] = {}
     for step, sets in enumerate([[0, 1, 2]] * 5 + [[1]] * 9 + [[2, 0]] * 7):
-        seated: Any = Seated(train, Seats(sets))  # type: ignore[arg-type]
-        given = train.batch(seated, step)[0][..., 0]
+        if len(sets) not in seated:
+            some = [k for data in sets for k in (data, data + 3, data + 6)]
+            layout = Layout.arrange(some, shapes, [0, 1, 2] * 3, 1, 1, share_rows=True)
+            seated[len(sets)] = Seated(train, layout)
+        given, asked = train.batch(seated[len(sets)], step)
         epoch, place = divmod(step, n // batch)
-        for row, k in zip(given, sets, strict=True):
-            order = epoch_order(seeds[k], n, epoch, *([9] if k == 1 else []))
-            assert row.tolist() == (k * n + order[place * batch : (place + 1) * batch]).tolist()
+        orders_of = [epoch_order(seeds[k], n, epoch, *([9] if k == 1 else [])) for k in range(3)]
+        rows = [order[place * batch : (place + 1) * batch] for order in orders_of]
+        for row, k in zip(given[..., 0], sets, strict=True):
+            assert row.tolist() == (k * n + rows[k]).tolist()
+        for row, k in zip(asked, layout.slots, strict=True):
+            assert row.tolist() == (k * n + rows[k % 3]).tolist()
 
 
 @pytest.mark.gpu

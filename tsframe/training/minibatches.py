@@ -92,8 +92,10 @@ class Seated:
         self.sets_on_device = torch.as_tensor(self.sets, device=device)
         self._data = torch.as_tensor(layout.data, device=device)
         self._in_order = layout.data.tolist() == list(range(len(samples.inputs)))
-        self._groups = torch.as_tensor(layout.slot_groups, device=device)
         self._targets = samples.targets[torch.as_tensor(layout.slots.clip(0), device=device)]
+        parts = self._targets.split([bucket.slots.size for bucket in layout.buckets])
+        pairs = zip(parts, layout.buckets, strict=True)
+        self._own_targets = [part.unflatten(0, bucket.slots.shape) for part, bucket in pairs]
         self._rows = samples.inputs.flatten(0, 1)
         self._room = self._batch = self._rows[:0]
 
@@ -127,10 +129,14 @@ class Seated:
             For `gather`: where the rows lie among those of all data sets.
         targets : Tensor, shape (steps, all slots, samples)
         """
-        rows = rows[self._data]
+        steps, samples = rows.shape[1:]
+        rows = rows if self._in_order else rows[self._data]
         places = rows + self.samples.size * self._data[:, None, None]
-        rows = rows[self._groups]
-        targets = self._targets.gather(1, rows.flatten(1)).view_as(rows)
+        found = []
+        for bucket, own in zip(self.layout.buckets, self._own_targets, strict=True):
+            index = rows.flatten(1)[:, None].expand(-1, bucket.slots.shape[1], -1)
+            found.append(own.gather(2, index).view(-1, steps, samples))
+        targets = found[0] if len(found) == 1 else torch.cat(found)
         return places.transpose(0, 1).flatten(1), targets.transpose(0, 1).contiguous()
 
     def gather(self, places: Tensor) -> Tensor:
@@ -258,10 +264,11 @@ class TrainingSet(SampleSet):
         span, turn = divmod(epoch, self._ahead)
         if any(self._spans[k] != span for k in seated.sets):
             self._order(seated, span)
-        steps = max(1, LOOKED_UP // (len(seated.layout.slots) * self.batch_size))
-        last = min(self.steps_an_epoch, place + steps)
-        rows = self._orders[:, turn, place * self.batch_size : last * self.batch_size]
-        places, targets = seated.look_up(rows.unflatten(1, (-1, self.batch_size)))
+        last = place + max(1, LOOKED_UP // (len(seated.layout.slots) * self.batch_size))
+        turns = slice(turn, turn + -(-last // self.steps_an_epoch))
+        whole = self._orders[:, turns, : self.steps_an_epoch * self.batch_size]
+        rows = whole.reshape(len(whole), -1, self.batch_size)[:, place:last]
+        places, targets = seated.look_up(rows)
         return Coming(seated, step, places.unbind(), targets.unbind())
 
     def _order(self, seated: Seated, span: int) -> None:
