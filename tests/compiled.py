@@ -17,10 +17,10 @@ from triton.compiler import ASTSource
 
 from tsframe.training.kernels.losses import descend_logits
 from tsframe.training.kernels.products import BEGINNINGS, DEPTHS, warps_of
-from tsframe.training.kernels.steps import stay
+from tsframe.training.kernels.steps import OF_THE_MATES, stay
 from tsframe.training.kernels.tiles import multiply, OF_THE_BATCH
 
-INTEGERS = {"targets", "sets", "order"}  # pointers to int64
+INTEGERS = {"targets", "sets", "order", "seats"}  # pointers to int64
 POINTERS = INTEGERS | set(
     "left right out side rates momenta decays scales logits inputs first middle last "
     "first_velocity middle_velocity last_velocity".split()
@@ -30,8 +30,9 @@ ONES = {"left_step", "right_column", "out_column", "side_column", "logit_column"
 
 
 def compiled(kernel, warps, **constants):
-    """Compile a kernel as for aligned, contiguous tensors."""
+    """Compile a kernel as for tensors that are contiguous and, where it asks that, aligned."""
     signature, aligned = {}, {}
+    told = OF_THE_MATES if kernel is stay else OF_THE_BATCH
     for place, parameter in enumerate(kernel.params):
         name = parameter.name
         if name in ONES:
@@ -41,10 +42,9 @@ def compiled(kernel, warps, **constants):
             signature[name] = "constexpr"
         elif name in POINTERS:
             signature[name] = "*i64" if name in INTEGERS else "*fp32"
-            aligned[place,] = [["tt.divisibility", 16]]
         elif name in NUMBERS:
             signature[name] = "fp32"
-        elif name not in OF_THE_BATCH:
+        if signature[name] in ("i32", "*i64", "*fp32") and name not in told:
             aligned[place,] = [["tt.divisibility", 16]]
     source = ASTSource(kernel, signature, constants, aligned)
     stages = {"num_stages": 1} if kernel is stay else {}

@@ -2,7 +2,7 @@
 
 It finds on any machine what else only a GPU would: operations that mix tensors of host and device,
 and places where the host waits for the device. Numbers are those of the CPU; kernels run in
-Triton's interpreter. It has no graphs, no streams and no gradients by autograd.
+Triton's interpreter. It has no graphs and no gradients by autograd; streams are all one.
 """
 
 import contextlib
@@ -31,6 +31,28 @@ NUMBERS = ("item", "tolist", "__float__", "__int__", "__index__", "__bool__")
 WITHOUT_DRIVER = ("not linked with support for cuda", "tolist() is not supported")
 MEMORY = int(8e9)
 ENGINE = Path(tsframe.__file__).parent
+
+
+class Stream:
+    """A stream; all it was asked for is done, and it is its own event."""
+
+    def wait_stream(self, other: "Stream") -> None:
+        """Do nothing: the other has done everything."""
+
+    def record_event(self) -> "Stream":
+        """Give what tells that all is done."""
+        return self
+
+    def query(self) -> bool:
+        """Tell that it is."""
+        return True
+
+
+@dataclass(frozen=True)
+class Properties:
+    """What a device says of itself."""
+
+    multi_processor_count: int = 2
 
 
 class OnDevice(torch.Tensor):
@@ -237,6 +259,10 @@ def stand_in() -> Iterator[StandIn]:
             "get_device_name": lambda device=None: "stand-in",
             "mem_get_info": lambda device=None: (MEMORY, MEMORY),
             "empty_cache": lambda: None,
+            "get_device_properties": lambda device: Properties(),
+            "Stream": lambda device: Stream(),
+            "current_stream": lambda device: Stream(),
+            "stream": nothing,
             "device_of": nothing,
             "device": nothing,
         }
@@ -258,8 +284,8 @@ def _let_kernels_in(patch: pytest.MonkeyPatch) -> None:
     """Hand Triton's interpreter what the tensors hold."""
     from triton.runtime import interpreter
 
-    from tsframe.training import products
-    from tsframe.training.kernels import trust
+    from tsframe.training import products, residing
+    from tsframe.training.kernels import rehearsal, trust
 
     launch = interpreter.GridExecutor.__call__
 
@@ -272,3 +298,8 @@ def _let_kernels_in(patch: pytest.MonkeyPatch) -> None:
         fresh = functools.cache(getattr(trust, name).__wrapped__)
         for module in (trust, products):
             patch.setattr(module, name, fresh)
+    patch.setattr(
+        residing,
+        "refusal_of_residents",
+        functools.cache(rehearsal.refusal_of_residents.__wrapped__),
+    )

@@ -73,6 +73,9 @@ def test_a_speed_is_measured_once_and_kept(monkeypatch, tmp_path):
     assert kept_speed(CPU, clock.make, clock.train) == speed and clock.calls == calls
     (name,) = json.loads(path.read_text())
     assert "cpu" in name and "torch" in name
+    monkeypatch.setenv("TSFRAME_RESIDENTS", "0")
+    assert kept_speed(CPU, clock.make, clock.train) > 0 and clock.calls == 2 * calls, "another"
+    monkeypatch.delenv("TSFRAME_RESIDENTS")
     for broken in ("", "[1]", '{"x": 1}', json.dumps({name: "fast"})):
         path.write_text(broken)
         calls = clock.calls

@@ -1,6 +1,8 @@
 """Laws of training on a GPU; all are skipped without one (run: pytest -m gpu)."""
 
 import itertools
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,10 +14,15 @@ import xarray as xr
 
 from tests.test_modes import many
 from tests.test_trial import assert_same_bits, mixed_trials, trial
+from tsframe.batch import train_batch
 from tsframe.students.mlp import MLP
 from tsframe.training.adam import Adam
+from tsframe.training.kernels.rehearsal import refusal_of_residents
 from tsframe.training.kernels.trust import refusal, refusal_of_fusions
-from tsframe.training.schedules import log_steps
+from tsframe.training.losses import Objective
+from tsframe.training.products import product_route
+from tsframe.training.residing import rehearsal_of
+from tsframe.training.schedules import Cosine, log_steps
 from tsframe.training.sgd import SGD
 from tsframe.training.stopping import ZeroTrainError
 from tsframe.trial import train, Trial
@@ -76,6 +83,64 @@ def test_they_stay_the_same_over_a_thousand_steps() -> None:
         assert_same_bits(one(taught([trials[k]]), 0), one(together, k))
 
 
+SMALL = [MLP(3), MLP(10), MLP(31, 2, "tanh"), MLP(50, 2), MLP(63, 1, "erf")]
+
+
+@pytest.mark.parametrize("student", SMALL, ids=repr)
+def test_small_students_may_stay_on_the_chip_here(student: MLP) -> None:
+    for objective in (Objective("cross_entropy", 4), Objective("mse", 4), Objective("mse", None)):
+        for dim in (20, 200):
+            told = student, LONG[0], objective, dim, objective.classes or 1, 256
+            rehearsal = rehearsal_of(*told)
+            assert rehearsal is not None
+            assert refusal_of_residents(torch.device(DEVICE), rehearsal) is None
+
+
+def of_residents(seeds: int = 1, stop: ZeroTrainError | None = None) -> list[Trial]:
+    training = replace(LONG[0], schedule=Cosine(), weight_decay=1e-3, stop=stop)
+    return [
+        trial(student=student, training=replace(training, lr=lr), seed=seed, n_train=256)
+        for seed in range(seeds)
+        for student in SMALL
+        for lr in (0.02, 0.05)
+    ]
+
+
+def test_residents_stay_the_same_over_a_thousand_steps_whoever_is_beside_them() -> None:
+    trials = of_residents()
+    together = taught(trials)
+    assert "triton resident" in together.attrs["products"]
+    mates = of_residents(3, stop=ZeroTrainError(check_every=7))
+    among = taught([*mates, *trials])
+    for k in range(len(trials)):
+        assert_same_bits(one(taught([trials[k]]), 0), one(together, k))
+        assert_same_bits(one(among, len(mates) + k), one(together, k))
+
+
+@pytest.mark.parametrize("mode", ["strict", "fast"])
+def test_residents_learn_what_they_learn_by_products(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials = [replace(t, curve_steps=(0, 10, 30, 100)) for t in of_residents()]
+    residents = taught(trials, mode=mode)
+    monkeypatch.setenv("TSFRAME_RESIDENTS", "0")
+    others = taught(trials, mode=mode)
+    assert "resident" in residents.attrs["products"] and "resident" not in others.attrs["products"]
+    curves = residents.train_loss_curve, others.train_loss_curve
+    np.testing.assert_allclose(*curves, rtol=1e-3)
+
+
+def test_who_interrupts_residents_is_heard_within_seconds() -> None:
+    endless = SGD(0.01, momentum=0.9, batch_size=128, max_steps=10**8)
+    tasks: Any = [trial(student=MLP(63), training=endless, n_train=512) for _ in range(512)]
+    device, asked = torch.device(DEVICE), list[float]()
+    threading.Timer(5.0, lambda: asked.append(time.perf_counter())).start()
+    with product_route(device) as route, pytest.raises(InterruptedError):
+        train_batch(tasks, device, route, lambda: bool(asked))
+    torch.cuda.synchronize()  # what had been launched before
+    assert time.perf_counter() - asked[0] < 3.0
+
+
 def test_a_student_in_a_batch_of_hundreds_has_the_bits_it_has_alone() -> None:
     rates = np.geomspace(0.01, 0.3, 64).tolist()
     training = SGD(0.1, momentum=0.9, batch_size=32, max_steps=200, stop=ZeroTrainError(20))
@@ -117,7 +182,8 @@ def test_recording_takes_less_than_a_hundredth_of_a_long_training() -> None:
 def test_fast_and_strict_and_the_cpu_agree_to_rounding() -> None:
     trials = many()
     results = [taught(trials, mode="strict"), taught(trials, mode="fast"), train(trials, "cpu")]
-    assert [r.attrs["products"] for r in results[:2]] == ["triton fused", "cublas"]
+    products = ["triton fused, triton resident", "cublas, triton resident"]
+    assert [r.attrs["products"] for r in results[:2]] == products
     assert [r.attrs["mode"] for r in results] == ["strict", "fast", "strict"]
     for other in results[:2]:
         for name in ("train_loss", "test_loss", "weight_norm"):

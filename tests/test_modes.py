@@ -131,6 +131,7 @@ def test_the_kernels_train_the_same_students_each_by_itself(
             trial(training=decayed, student=MLP(1, 0, "tanh"), n_test=20),
         ]
     here = train(trials, device="cpu")
+    monkeypatch.setenv("TSFRAME_RESIDENTS", "0")  # for those see test_residing
     monkeypatch.setattr("tsframe.together.product_route", route_of_kernels)
     monkeypatch.setattr("tsframe.students.sums.ordered", lambda values: True)  # as on a GPU
     refused = None if fused else "not today"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.benchmarks import device, kernels
+from tests.benchmarks import device, kernels, residents
 from tests.stand_in import DEVICE, stand_in
 from tests.test_modes import many
 from tests.test_trial import mixed_trials, trial
@@ -117,8 +117,15 @@ def test_it_notices_who_waits(waits: Any) -> None:
         assert len(found.waits) >= 1
 
 
+@pytest.fixture
+def no_residents(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TSFRAME_RESIDENTS", "0")
+
+
 @pytest.mark.parametrize("family", FAMILIES)
-def test_on_a_device_of_its_own_the_engine_trains_the_same_students(family: str) -> None:
+def test_on_a_device_of_its_own_the_engine_trains_the_same_students(
+    family: str, no_residents: None
+) -> None:
     trials = FAMILIES[family]
     here = train(trials, device="cpu")
     with stand_in() as found:
@@ -130,7 +137,18 @@ def test_on_a_device_of_its_own_the_engine_trains_the_same_students(family: str)
         assert not found.waits_in("Table.run")
 
 
-def test_strict_does_so_by_kernels_of_its_own(kernel_device: str) -> None:
+def test_small_students_do_so_on_the_chip(kernel_device: str) -> None:
+    trials = pairs(student=MLP(5), curve_steps=(0, 1, 7))
+    here = train(trials, device="cpu")
+    with stand_in() as found:
+        there = train(trials, device="cuda", mode="fast")
+    assert there.attrs["products"] == "cublas, triton resident"
+    for name in here.data_vars:
+        np.testing.assert_allclose(there[name], here[name], rtol=1e-4, atol=1e-6, err_msg=name)
+    assert found.waits and not found.waits_in("Table.run")
+
+
+def test_strict_does_so_by_kernels_of_its_own(kernel_device: str, no_residents: None) -> None:
     few = replace(PLAIN, max_steps=2)
     trials = [trial(training=few, student=MLP(w, 2), n_train=40, n_test=20) for w in (5, 9)]
     here = train(trials, device="cpu")
@@ -176,6 +194,23 @@ def test_the_constants_of_a_device_are_measured_to_the_last_row(
     monkeypatch.setattr(device, "seconds", once)
     for name, value in (("DIM", 20), ("BATCH", 16), ("STEPS", 2)):
         monkeypatch.setattr(kernels, name, value)
+    told = {"DIM": 20, "CLASSES": 4, "STEPS": (1, 5), "BATCH": 16, "REPEATS": 1}
+    for name, what in told.items():
+        monkeypatch.setattr(residents, name, what)
+
+    def small(student: MLP, steps: int, precision: str, seed: int, lr: float) -> Trial:
+        training = SGD(lr, 0.9, batch_size=16, max_steps=steps)
+        one: Trial = trial(student=student, training=training, n_train=32, n_test=16, seed=seed)
+        return one
+
+    def taken(trials: list[Any], device: torch.device) -> float:
+        steps = trials[0].training.max_steps
+        if steps == 1:
+            train(trials, device=str(device))
+        return float(steps)
+
+    monkeypatch.setattr(residents, "trial", small)
+    monkeypatch.setattr(residents, "taken", taken)
     with stand_in():
         rows = list(device.measurements(DEVICE, 0.002))
     assert len({row.what for row in rows}) == len(rows) > 50

@@ -14,6 +14,7 @@ from tsframe.students.mlp import MLP
 from tsframe.training.adam import AdamState
 from tsframe.training.graphs import Stepper
 from tsframe.training.minibatches import TrainingSet
+from tsframe.training.residing import Residence
 from tsframe.training.sam import SAM, SAMState
 from tsframe.training.sgd import SGD, SGDState
 from tsframe.trial import train, Trial
@@ -28,6 +29,7 @@ def between_looks() -> Iterator[tuple[Any, str]]:
         Whose, and the name.
     """
     yield from ((Stepper, "take"), (Stepper, "still"), (TrainingSet, "find"))
+    yield (Residence, "_launch")
     yield from ((state, "prepare") for state in (SGDState, AdamState, SAMState))
 
 
@@ -51,6 +53,22 @@ def test_a_step_that_waits_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     with stand_in() as found:
         train([trial(training=SGD(0.1, max_steps=3))], device="cuda", mode="fast")
     assert len(found.waits_in("Table.run")) == 3
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_launch_that_waits_is_noticed(
+    kernel_device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = TrainingSet.rows
+
+    def waiting(self: TrainingSet, *which: Any) -> torch.Tensor:
+        found = rows(self, *which)
+        return found + 0 * int(found.max())
+
+    monkeypatch.setattr(TrainingSet, "rows", waiting)
+    with stand_in() as found:
+        train([trial(training=SGD(0.1, batch_size=20, max_steps=3))], device="cuda", mode="fast")
+    assert len(found.waits_in("Table.run")) == 1
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ The rooms, each of which may import only what stands above it::
     augmentations what may be done to training inputs at every step without a change of their law
     theory/     exact predictions: ridge, random features, ranks, kernels, dynamics, bounds
     students/   networks, stacks of them, one built to memorize; linear, random features, kernels
-    training/   the batched engine: backward pass, optimizers, stopping rules, products; GPU kernels
+    training/   the batched engine: optimizers, stopping rules; graphs, residents, GPU kernels
     tasks       what both ways to find students need of a trial, and its samples
     measures/   errors, norms and curvature of a stack; measures that a trial may ask for
     batch       draw, seat, train and measure the students of one stack

@@ -35,6 +35,7 @@ from tsframe.training.minibatches import SampleSet, TrainingSet, Vary
 from tsframe.training.optimizer import Optimizer
 from tsframe.training.prices import StepCost, table_price
 from tsframe.training.products import PRECISIONS, Route
+from tsframe.training.residing import rehearsal_of, stays
 from tsframe.training.sgd import SGD
 from tsframe.training.stopping import BestValidation
 
@@ -46,6 +47,7 @@ __all__ = [
     "StepTask",
     "check_steps",
     "draw_batch",
+    "is_resident",
     "pools",
     "step_cost",
     "train_batch",
@@ -143,6 +145,17 @@ def step_cost(task: StepTask, steps: int = 1) -> StepCost:
     return StepCost(shapes, batch, steps, task.student.normalized)
 
 
+def is_resident(task: StepTask, route: Route, device: torch.device) -> bool:
+    """Whether the student of a task stays on the chip of a device, whoever else is trained.
+
+    The first time it may have to be tried, see `tsframe.training.residing`.
+    """
+    if not route.residents or task.augmentation is not None:
+        return False
+    told = task.inputs.dim, task.teacher.outputs, task.n_train
+    return stays(rehearsal_of(task.student, task.training, task.objective, *told), device)
+
+
 def train_batch(
     tasks: Sequence[StepTask],
     device: torch.device,
@@ -152,7 +165,9 @@ def train_batch(
     replays: Replays | None = None,
     draw: Callable[[], Drawn] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Train the students of tasks that can step together (equal `step_key` of their trials).
+    """Train the students of tasks that can step together.
+
+    The `step_key` of their trials are equal, and all are residents or none is.
 
     Parameters
     ----------
@@ -206,13 +221,15 @@ def train_batch(
     costs = dict(zip(shapes, map(step_cost, tasks), strict=True))
     of_table = partial(table_price, costs)
     known = device.type == "cpu"  # whose prices they are
-    several = known and pools(tasks)
+    several, resident = known and pools(tasks), is_resident(first, route, device)
 
     def cut(chosen: list[int]) -> list[list[int]]:
         limit = table_bytes(device)
         return tables_of(chosen, data, shapes, sizes, limit, of_table) if several else [chosen]
 
     def price(layout: Layout) -> float:
+        if resident:  # a vacant seat costs them nothing
+            return sum(costs[shapes[k]].own for k in layout.students.tolist())
         return of_table(layout.groups, layout.places) if known else layout.work
 
     activation = ACTIVATIONS[first.student.activation]
@@ -247,6 +264,7 @@ def train_batch(
         replays if route.recordable else None,
         cut,
         price,
+        resident,
     ):
         now = errors(snapshot, test, first.objective)
         # What is known now holds until a later snapshot says otherwise: a student that stopped

@@ -18,7 +18,7 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from tsframe.ahead import Ahead, draw_side_by_side
-from tsframe.batch import Drawn, pools, StepTask, train_batch
+from tsframe.batch import Drawn, is_resident, pools, StepTask, train_batch
 from tsframe.solving.exact import ExactTask, solve_students
 from tsframe.tasks import Task
 from tsframe.training.batching import stacks_of
@@ -104,7 +104,12 @@ def train_tasks(
                 precision: settings.enter_context(product_route(device, precision, mode))
                 for precision in sorted({str(task.precision) for task in tasks if not task.exact})
             }
-            stacks = _stacks(tasks, routes, device, threads)
+            resident = [
+                not task.exact
+                and is_resident(cast(StepTask, task), routes[str(task.precision)], device)
+                for task in tasks
+            ]
+            stacks = _stacks(tasks, routes, resident, device, threads)
             data_sets = defaultdict(list)  # exact students of one share features and factors
             for k in (k for k, task in enumerate(tasks) if task.exact):
                 data_sets[tasks[k].sharing_key, tasks[k].objective].append(k)
@@ -147,6 +152,7 @@ def train_tasks(
         torch.set_num_threads(found_threads)  # threads that start later would inherit ours
     names = {route.name for route in routes.values()}
     names |= {"lapack"} if any(task.exact for task in tasks) else set()
+    names |= {"triton resident"} if any(resident) else set()
     result.attrs = {
         "device": device_name(device),
         "precision": ", ".join(sorted({str(task.precision) for task in tasks})),
@@ -183,7 +189,11 @@ def _train_if_it_fits(
 
 
 def _stacks(
-    tasks: Sequence[AnyTask], routes: dict[str, Route], device: torch.device, threads: int
+    tasks: Sequence[AnyTask],
+    routes: dict[str, Route],
+    resident: Sequence[bool],
+    device: torch.device,
+    threads: int,
 ) -> list[list[int]]:
     """Split tasks into stacks, so that no result depends on how."""
     # Data sets of one seed go side by side: they begin with the same standard normals.
@@ -195,7 +205,7 @@ def _stacks(
     networks = [task.student for task in taught]
     sizes = [task.bytes for task in some]
     shared = [routes[str(task.precision)].rows_independent for task in some]
-    keys = [task.step_key for task in some]
+    keys = [(tasks[k].step_key, resident[k]) for k in stepping]
     mates = defaultdict(list)
     for key, task in zip(keys, taught, strict=True):
         mates[key].append(task)

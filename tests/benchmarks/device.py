@@ -19,6 +19,7 @@ from functools import partial
 import torch
 
 from tests.benchmarks.kernels import captured, kernel_rows
+from tests.benchmarks.residents import resident_rows
 
 __all__ = ["Measured", "measurements"]
 
@@ -103,6 +104,8 @@ def measurements(device: torch.device, share: float = 1.0) -> Iterator[Measured]
             torch.backends.cuda.matmul.fp32_precision = found
     yield from _launches(size, draw, device)
     for what, unit, measure in kernel_rows(device, size, draw, lambda call: seconds(call, device)):
+        yield Measured(what, measure(), unit)
+    for what, unit, measure in resident_rows(device, size):
         yield Measured(what, measure(), unit)
     keys = torch.rand(size(1024), size(5000), device=device)
     taken = seconds(lambda: keys.argsort(dim=1), device)

@@ -241,14 +241,14 @@ def _stay(
         inputs,
         targets,
         torch.as_tensor(stack.layout.data, device=device),
-        torch.randint(1000, (len(inputs), STEPS * BATCH), device=device),
+        torch.randint(1000, (len(inputs), STEPS, BATCH), device=device),
         torch.full((len(targets), STEPS), specs[0].lr, device=device),
         torch.ones(len(targets), depth + 1, 2, device=device),
         torch.full((len(targets),), specs[0].momentum, device=device),
     )
 
     def call() -> None:
-        train_residents(*told, objective=CLASSES, activation="relu", batch=BATCH)
+        train_residents(*told, objective=CLASSES, activation="relu")
 
     return 1e6 / students / STEPS * clock(call)
 

@@ -13,6 +13,7 @@ import platformdirs
 import torch
 
 from tsframe.training.devices import device_name
+from tsframe.training.residing import wanted
 
 __all__ = ["Costed", "kept_speed", "predicted_work"]
 
@@ -55,6 +56,7 @@ def kept_speed(
     # Predicted work is in the name: when predictions change, what was measured means nothing.
     work = predicted_work([make(60, 0, 0.01, 100)])
     name = f"{platform.node()}, {device_name(device)}, torch {torch.__version__}, {work:.4g}"
+    name += "" if wanted() else ", no residents"
     path = Path(platformdirs.user_cache_dir("tsframe")) / "speed.json"
     try:
         known = json.loads(path.read_text(encoding="utf-8"))

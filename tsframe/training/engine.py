@@ -13,9 +13,10 @@ and nobody is let in from stacks that wait: students of a data set start togethe
 rectangle of as many for every data set, and a full data set beside ones with few students left
 would leave most seats vacant; see `tests/benchmarks/RESULTS.md`.
 
-From one look at errors and losses to the next the host never waits for the device; on a GPU whole
-steps are replayed as graphs. A look itself is read at once: it costs several steps of arithmetic,
-beside which one wait is nothing, and to read it later would take a copy of all weights a look.
+From one look at errors and losses to the next the host never waits for the device; on a GPU small
+students stay on the chip meanwhile, and whole steps of others are replayed as graphs. A look itself
+is read at once: it costs several steps of arithmetic, beside which one wait is nothing, and to read
+it later would take a copy of all weights a look.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -83,6 +84,7 @@ def train_stack(
     replays: Replays | None = None,
     cut: Callable[[list[int]], list[list[int]]] = lambda students: [students],
     price: Callable[[Layout], float] = lambda layout: layout.work,
+    resident: bool = False,
 ) -> Iterator[Snapshot]:
     """Train all students of a stack.
 
@@ -117,6 +119,8 @@ def train_stack(
         nothing on the host: neither dropout, nor augmentations, nor noise.
     price : callable, optional
         What a step at a table of some layout costs.
+    resident : bool
+        Whether all stay on the chip; see `tsframe.training.residing`.
 
     Yields
     ------
@@ -132,6 +136,7 @@ def train_stack(
         threads,
         replays,
         interrupted,
+        resident,
     )
     tables = _first(descent, initial, optimizers, scales, arrange, cut)
     progress = Progress(initial, optimizers, watched=validation is not None)

@@ -56,6 +56,21 @@ class Following:
                 self.values[members[steps == step]] = self._read(spec, step)
         return not np.array_equal(before, self.values)
 
+    def coming(self, done: np.ndarray, steps: int) -> np.ndarray:
+        """Tell the numbers of the next steps of students that have done so many each.
+
+        Returns
+        -------
+        ndarray, shape (students, steps)
+            One for those that are not followed; `values` are left as they are.
+        """
+        found = np.ones((len(self.values), steps))
+        for spec, members in self._kinds:
+            for first in set(done[members].tolist()):
+                alike = members[done[members] == first]
+                found[alike] = [self._read(spec, first + step) for step in range(steps)]
+        return found
+
 
 def schedule_factors(cohort: Cohort) -> Following:
     """Follow the factors that the schedules of students put on their learning rates."""

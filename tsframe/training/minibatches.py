@@ -90,10 +90,10 @@ class Seated:
         self.data = layout.data
         self.sets: list[int] = np.unique(layout.data).tolist()
         self.sets_on_device = torch.as_tensor(self.sets, device=device)
-        self._data = torch.as_tensor(layout.data, device=device)
+        self.data_on_device = torch.as_tensor(layout.data, device=device)
         self._in_order = layout.data.tolist() == list(range(len(samples.inputs)))
-        self._targets = samples.targets[torch.as_tensor(layout.slots.clip(0), device=device)]
-        parts = self._targets.split([bucket.slots.size for bucket in layout.buckets])
+        self.targets = samples.targets[torch.as_tensor(layout.slots.clip(0), device=device)]
+        parts = self.targets.split([bucket.slots.size for bucket in layout.buckets])
         pairs = zip(parts, layout.buckets, strict=True)
         self._own_targets = [part.unflatten(0, bucket.slots.shape) for part, bucket in pairs]
         self._rows = samples.inputs.flatten(0, 1)
@@ -108,7 +108,7 @@ class Seated:
         targets : Tensor, shape (all slots, samples)
         """
         inputs = self.samples.inputs[:, rows]
-        return inputs if self._in_order else inputs[self._data], self._targets[:, rows]
+        return inputs if self._in_order else inputs[self.data_on_device], self.targets[:, rows]
 
     @cached_property
     def whole(self) -> tuple[Tensor, Tensor]:
@@ -130,8 +130,8 @@ class Seated:
         targets : Tensor, shape (steps, all slots, samples)
         """
         steps, samples = rows.shape[1:]
-        rows = rows if self._in_order else rows[self._data]
-        places = rows + self.samples.size * self._data[:, None, None]
+        rows = rows if self._in_order else rows[self.data_on_device]
+        places = rows + self.samples.size * self.data_on_device[:, None, None]
         found = []
         for bucket, own in zip(self.layout.buckets, self._own_targets, strict=True):
             index = rows.flatten(1)[:, None].expand(-1, bucket.slots.shape[1], -1)
@@ -257,6 +257,31 @@ class TrainingSet(SampleSet):
             coming = self._coming = self._look_up(seated, step)
         k = step - coming.first
         return coming.places[k], coming.targets[k]
+
+    def rows(self, seated: Seated, first: int, stop: int) -> Tensor:
+        """Give the rows of the minibatches from step `first` to before `stop`.
+
+        Parameters
+        ----------
+        seated : Seated
+            This set.
+        first, stop : int
+            Steps, at least one; the epochs that they touch are laid out.
+
+        Returns
+        -------
+        Tensor of int64, shape (groups, steps, batch size)
+            To be read only.
+        """
+        groups, steps, device = len(seated.data), stop - first, self.inputs.device
+        if self.batch_size == self.size:
+            return torch.arange(self.size, device=device).expand(groups, steps, -1)
+        epoch, place = divmod(first, self.steps_an_epoch)
+        epochs = torch.arange(epoch, (stop - 1) // self.steps_an_epoch + 1, device=device)
+        keys = self._keys[seated.data_on_device].repeat_interleave(len(epochs))
+        laid = orders(keys, epochs.repeat(groups), self.size).view(groups, len(epochs), -1)
+        laid = laid[:, :, : self.steps_an_epoch * self.batch_size]
+        return laid.reshape(groups, -1, self.batch_size)[:, place : place + steps]
 
     def _look_up(self, seated: Seated, step: int) -> Coming:
         """Prepare some steps at once: to look up a few numbers costs no more than the call."""

@@ -25,6 +25,7 @@ import torch
 
 from tsframe.students.products import Products
 from tsframe.training.kernels.trust import refusal, refusal_of_fusions
+from tsframe.training.residing import wanted
 
 __all__ = [
     "MODES",
@@ -66,6 +67,8 @@ class Route:
         Whether no bit of a student depends on the others.
     recordable : bool
         Whether steps of such products may be recorded as graphs.
+    residents : bool
+        Whether small students may stay on the chip, and need products only to be looked at.
     """
 
     name: str
@@ -75,6 +78,7 @@ class Route:
     products: Products = field(default_factory=Products)
     strict: bool = True
     recordable: bool = True
+    residents: bool = False
 
 
 # Bits of these routes were compared over 12,000 random shapes each, one thread: slots of a batched
@@ -210,8 +214,9 @@ def _cuda_route(precision: str, mode: str, device: torch.device) -> Route:
         products = Products(elementwise, elementwise)
         # A graph of so many small kernels would take gigabytes of the driver's memory.
         return Route("elementwise", rows_independent=True, products=products, recordable=False)
+    residents = precision == "float32" and wanted()
     if precision != "tf32x3" and mode == "fast":
-        return CUBLAS
+        return replace(CUBLAS, residents=residents)
     kernels = _in_kernels(precision)
     first, behind = (partial(by_kernels, precision=kernels, wide=wide) for wide in (True, False))
     name, products = "triton", Products(first, behind)
@@ -219,7 +224,8 @@ def _cuda_route(precision: str, mode: str, device: torch.device) -> Route:
         from tsframe.training.kernels.fusions import KernelFusions  # imports Triton
 
         name, products = "triton fused", replace(products, fusions=KernelFusions(kernels))
-    return Route(name, rows_independent=True, products=products, strict=mode == "strict")
+    strict = mode == "strict"
+    return Route(name, rows_independent=True, products=products, strict=strict, residents=residents)
 
 
 def _in_kernels(precision: str) -> str:

@@ -24,6 +24,7 @@ from tsframe.training.graphs import Replays, Stepper
 from tsframe.training.losses import Objective
 from tsframe.training.minibatches import TrainingSet
 from tsframe.training.optimizer import Absorb, Optimization
+from tsframe.training.residing import Residence
 
 __all__ = ["Descent", "Table"]
 
@@ -50,6 +51,8 @@ class Descent:
         Records whole steps where the device has graphs and nothing is drawn on the host.
     interrupted : callable
         Asked before every step.
+    resident : bool
+        Whether students stay on the chip; see `tsframe.training.residing`.
     """
 
     training_set: TrainingSet
@@ -59,6 +62,7 @@ class Descent:
     threads: Callable[[], int]
     replays: Replays | None
     interrupted: Callable[[], bool]
+    resident: bool = False
 
 
 class Table:
@@ -85,6 +89,10 @@ class Table:
         self._threads = 1
         self._found: dict[int, tuple[Tensor, Tensor]] = {}
         self._step = 0
+        self._residence: Residence | None = None
+        if descent.resident:
+            told = descent.training_set, descent.objective, descent.interrupted
+            self._residence = Residence(stack, cohort, state.memory[0], *told)
         changed = [*stack.weights, *(tensor for item in state.memory for tensor in item)]
         fixed = descent.silenced is None and not descent.training_set.varies and not state.draws
         self._stepper = Stepper(
@@ -106,6 +114,9 @@ class Table:
         InterruptedError
             When `interrupted` says so.
         """
+        if self._residence is not None:
+            self._residence.run(done, start, stop)
+            return
         descent, training_set = self._descent, self._descent.training_set
         whole = training_set.batch_size == training_set.size
         with quiet():

@@ -13,22 +13,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from tsframe.training.kernels.room import fits, padded, padded_weights, SAMPLES
 from tsframe.training.kernels.steps import stay
 from tsframe.training.losses import Objective
 
-__all__ = ["fits", "train_residents"]
-
-LARGEST = 64 * (256 + 64 + 16)  # padded weights of a student: with the velocity 84 registers each
-SAMPLES = 16  # of a minibatch that are looked at together; with 32 the compiler runs out of them
-
-
-def fits(width: int, depth: int, dim: int, outputs: int) -> bool:
-    """Whether students of a shape can stay on the chip."""
-    return (
-        depth in (1, 2)
-        and min(width, dim, outputs) >= 1
-        and _numbers(width, depth, dim, outputs) <= LARGEST
-    )
+__all__ = ["train_residents"]
 
 
 def train_residents(
@@ -42,10 +31,10 @@ def train_residents(
     scales: Tensor,
     momenta: Tensor | None = None,
     decays: Tensor | None = None,
+    seats: Tensor | None = None,
     *,
     objective: Objective,
     activation: str,
-    batch: int,
 ) -> None:
     """Train the students of one bucket for some steps of SGD, in place.
 
@@ -65,20 +54,21 @@ def train_residents(
         Classes (int64) or values (float32) of every student.
     sets : Tensor, shape (groups,)
         int64: which of the sets each group sees.
-    order : Tensor, shape (sets, steps * batch)
-        int64: rows of the minibatches, step by step.
+    order : Tensor, shape (groups, steps, batch)
+        int64: rows of the minibatches that each group sees. It says how many steps there are.
     rates : Tensor, shape (groups * places, steps)
-        float32: learning rate of every student at every step; it says how many steps there are.
+        float32: learning rate of every student at every step.
     scales : Tensor, shape (groups * places, depth + 1, 2)
         float32: factors on that, of the weights and of the biases of every layer.
     momenta, decays : Tensor, shape (groups * places,), optional
         float32: momentum and weight decay of every student.
+    seats : Tensor, shape (students,), optional
+        int64: the slots that are taken, of groups * places; all by default. The others are left as
+        they are.
     objective : Objective
         What is minimized.
     activation : str
         A name in `tsframe.students.activations.ACTIVATIONS`.
-    batch : int
-        Samples of a minibatch.
 
     Raises
     ------
@@ -86,7 +76,8 @@ def train_residents(
         For students that do not fit, and for tensors that the kernel would misread.
     """
     groups, places, width, terms = weights[0].shape
-    outputs, depth, steps = weights[-1].shape[2], len(weights) - 1, rates.shape[1]
+    outputs, depth = weights[-1].shape[2], len(weights) - 1
+    steps, batch = order.shape[1:]
     if not fits(width, depth, terms - 1, outputs):
         raise ValueError(
             f"students of width {width} and depth {depth} with {terms - 1} inputs and {outputs} "
@@ -99,6 +90,7 @@ def train_residents(
     momenta, decays = none if momenta is None else momenta, none if decays is None else decays
     shapes = [(width, terms), *[(width, width + 1)] * (depth - 1), (outputs, width + 1)]
     slots, rows = groups * places, targets.shape[1]
+    seats = torch.arange(slots, device=inputs.device) if seats is None else seats
     expected = [
         *(
             (tensor, (groups, places, *shape), torch.float32)
@@ -108,11 +100,12 @@ def train_residents(
         (inputs, (len(inputs), rows, terms), torch.float32),
         (targets, (slots, rows), torch.float32 if objective.classes is None else torch.int64),
         (sets, (groups,), torch.int64),
-        (order, (len(inputs), steps * batch), torch.int64),
+        (order, (groups, steps, batch), torch.int64),
         (rates, (slots, steps), torch.float32),
         (scales, (slots, depth + 1, 2), torch.float32),
         (momenta, (slots,), torch.float32),
         (decays, (slots,), torch.float32),
+        (seats, (len(seats),), torch.int64),
     ]
     for tensor, shape, dtype in expected:
         if (
@@ -128,11 +121,11 @@ def train_residents(
         w.stride() != v.stride() for w, v in zip(weights, kept, strict=True)
     ):
         raise ValueError("scales must be contiguous, the velocity must lie as the weights do.")
-    if not slots * steps:
+    if not len(seats) * steps:
         return
-    numbers = _numbers(width, depth, terms - 1, outputs)
+    numbers = padded_weights(width, depth, terms - 1, outputs)
     with torch.cuda.device_of(inputs):
-        stay[(slots,)](
+        stay[(len(seats),)](
             weights[0],
             weights[1],
             weights[-1],
@@ -147,6 +140,7 @@ def train_residents(
             scales,
             momenta,
             decays,
+            seats,
             places,
             terms,
             width,
@@ -159,28 +153,17 @@ def train_residents(
             *weights[-1].stride()[:3],
             *inputs.stride()[:2],
             targets.stride(0),
-            order.stride(0),
+            *order.stride()[:2],
             rates.stride(0),
             DEPTH=depth,
             ACTIVATION=activation,
             LOSS=objective.loss,
             CODED=objective.classes is not None,
             MOMENTUM=velocity is not None,
-            TERMS=_padded(terms),
-            WIDTH=_padded(width + 1),
-            OUTPUTS=_padded(outputs),
+            TERMS=padded(terms),
+            WIDTH=padded(width + 1),
+            OUTPUTS=padded(outputs),
             SAMPLES=SAMPLES,
             num_warps=4 if numbers < 4096 else 8 if numbers < 8192 else 16,
             num_stages=1,
         )
-
-
-def _padded(size: int) -> int:
-    """Give the length of a side of a tile."""
-    return max(16, 1 << (size - 1).bit_length())
-
-
-def _numbers(width: int, depth: int, dim: int, outputs: int) -> int:
-    """Count the weights of a student as they lie on the chip."""
-    wide = _padded(width + 1)
-    return wide * (_padded(dim + 1) + (depth - 1) * wide + _padded(outputs))

@@ -6,7 +6,16 @@ import triton.language as tl
 from tsframe.training.kernels.elementwise import activated, pulled
 from tsframe.training.kernels.losses import loss_gradient
 
-__all__ = ["stay"]
+__all__ = ["OF_THE_MATES", "stay"]
+
+# What hangs on others, or on how many steps are taken at once: see `tiles`. Nor may tensors tell
+# what they begin at multiples of, for they are parts of larger ones. So the program hangs on the
+# shape of a student alone, and what was rehearsed is what trains.
+OF_THE_MATES = (
+    "places steps first_group middle_group last_group input_set target_slot order_group order_step "
+    "rate_slot first middle last first_velocity middle_velocity last_velocity inputs targets sets "
+    "order rates scales momenta decays seats"
+).split()
 
 
 @triton.jit
@@ -29,9 +38,7 @@ def _moved(weights, velocity, decay, rate, scales, biases):
     return weights - rate * velocity, velocity
 
 
-@triton.jit(
-    do_not_specialize="places steps first_group middle_group last_group target_slot".split()
-)  # they hang on the batch; see `tiles`
+@triton.jit(do_not_specialize=OF_THE_MATES, do_not_specialize_on_alignment=OF_THE_MATES)
 def stay(
     first,
     middle,
@@ -47,6 +54,7 @@ def stay(
     scales,
     momenta,
     decays,
+    seats,
     places,
     terms,
     width,
@@ -66,7 +74,8 @@ def stay(
     input_set,
     input_row,
     target_slot,
-    order_set,
+    order_group,
+    order_step,
     rate_slot,
     DEPTH: tl.constexpr,
     ACTIVATION: tl.constexpr,
@@ -82,11 +91,10 @@ def stay(
 
     Names in capitals are sizes of tiles. Weights are read in the beginning and written in the end.
     """
-    slot = tl.program_id(0).to(tl.int64)
+    slot = tl.load(seats + tl.program_id(0))
     group, place = slot // places, slot % places
-    chosen = tl.load(sets + group)
-    inputs += chosen * input_set
-    order += chosen * order_set
+    inputs += tl.load(sets + group) * input_set
+    order += group * order_group
     targets += slot * target_slot
     rates += slot * rate_slot
     scales += slot * (2 * (DEPTH + 1))
@@ -126,7 +134,7 @@ def stay(
             v2 *= momentum
         for done in range(0, batch, SAMPLES):
             there = sample < batch - done
-            row = tl.load(order + step * batch + done + sample, mask=there, other=0)
+            row = tl.load(order + done + sample, mask=there, other=0)
             wanted = tl.load(targets + row, mask=there, other=0)[None, :]
             there = there[None, :]
             x = inputs + row[None, :] * input_row + term
@@ -148,6 +156,7 @@ def stay(
                 back = tl.dot(tl.trans(w2), back, input_precision="ieee")
             back = pulled(back, h1, z1, ACTIVATION)  # nobody reads its padded rows
             v1 = tl.dot(back, tl.trans(x), v1, input_precision="ieee")
+        order += order_step
         rate = tl.load(rates + step)
         w1, v1 = _moved(w1, v1, decay, rate, scales, above == terms - 1)
         if DEPTH == 2:
