@@ -358,8 +358,8 @@ def train(
     device : str
         ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ... ; ``"auto"`` takes a GPU where there is one.
     threads : int, optional
-        Stacks of students trained side by side on the CPU, each on one thread; as many as there are
-        cores by default. Results do not depend on it.
+        As many as there are cores by default. On the CPU each trains a stack of students, beside a
+        GPU all but one draw data. Results do not depend on it.
     mode : str
         ``"strict"``: a student has the same bits alone, in any batch and in any place of it.
         ``"fast"``: on a GPU, products by cuBLAS, where they are the same to rounding only; on the
