@@ -78,6 +78,17 @@ def test_kernel_descent_is_descent_in_function_space_step_by_step(n, dim) -> Non
     assert gaps[1] / gaps[0] == pytest.approx(0.5, abs=0.05)
 
 
+def test_kernels_and_labels_of_other_shapes_are_refused() -> None:
+    cross, kernel, y = np.ones((2, 3)), np.eye(3), np.ones(3)
+    for wrong in ((cross.T, kernel, y), (cross, cross, y), (cross, kernel, y[:, None])):
+        with pytest.raises(
+            ValueError, match=r"must have shapes \(points, n\), \(n, n\) and \(n,\)"
+        ):
+            kernel_flow(*wrong, [1.0])
+        with pytest.raises(ValueError, match="Use one column of labels at a time"):
+            kernel_descent(*wrong, 0.1, [1])
+
+
 def test_kernel_flow_of_a_linear_kernel_is_descent_on_weights() -> None:
     rng = np.random.default_rng(0)
     for n, dim in [(12, 4), (4, 12)]:

@@ -12,7 +12,8 @@ from tsframe.theory.labeled import (
     labeled,
     log_spectrum,
     Numbers,
-    over_modes,
+    power_of,
+    target_over,
 )
 from tsframe.theory.ridge import ridge
 
@@ -90,11 +91,10 @@ def label_regression(
     [0.377, 0.406]
     """
     log_l = log_spectrum(eigenvalues, log)
-    c = over_modes("coefficients", coefficients)
+    c = target_over(log_l, coefficients)
     n, penalty = labeled("n", n, low=0.0, strict=True), labeled("penalty", penalty, low=0.0)
     flip_rate = labeled("flip_rate", flip_rate, low=0.0, high=0.5)
     check_dims(eigenvalues=log_l, coefficients=c, n=n, penalty=penalty, flip_rate=flip_rate)
-    c = c if "mode" in c.dims else c.expand_dims(mode=log_l.sizes["mode"])
     signal = (1.0 - 2.0 * flip_rate) ** 2 * 2.0 / np.pi  # r, the power of the linear target
     with np.errstate(divide="ignore"):
         log_power = xr.DataArray(log_l + 2.0 * np.log(np.abs(c)))  # steep spectra underflow
@@ -200,7 +200,4 @@ def argmax_disagreement(
 
 
 def _learned_power(log_l: Floats, c: Floats, log_kappa: Floats) -> tuple[Floats]:
-    learned = learnability(log_l, log_kappa)[0]
-    with np.errstate(divide="ignore"):
-        power = np.exp(log_l + 2.0 * np.log(np.abs(c)))
-    return ((power * learned).sum(axis=-1),)
+    return ((power_of(log_l, c) * learnability(log_l, log_kappa)[0]).sum(axis=-1),)

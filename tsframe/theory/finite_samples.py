@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from tsframe.theory.labeled import Floats, labeled, Numbers
+from tsframe.theory.labeled import Floats, labeled, Numbers, rows_and_labels
 
 __all__ = [
     "isotropic_min_norm",
@@ -156,7 +156,7 @@ def leave_one_out(x: ArrayLike, y: ArrayLike, penalty: float = 0.0) -> Floats:
     Raises
     ------
     ValueError
-        If the shapes do not fit, or penalty is negative.
+        If penalty is negative, or the shapes do not fit.
 
     Examples
     --------
@@ -165,12 +165,7 @@ def leave_one_out(x: ArrayLike, y: ArrayLike, penalty: float = 0.0) -> Floats:
     >>> leave_one_out(np.ones((3, 1)), [0.0, 3.0, 6.0]).round(12).tolist()
     [-4.5, 0.0, 4.5]
     """
-    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    if x.ndim != 2 or y.shape != x.shape[:1]:
-        raise ValueError(
-            f"x must have shape (n, dim) and y shape (n,); got {x.shape} and {y.shape}. Use one "
-            "column of labels at a time."
-        )
+    x, y = rows_and_labels(x, y)
     if not 0.0 <= penalty < np.inf:
         raise ValueError(f"penalty must be >= 0 and finite; got {penalty}. Use 0 for ridgeless.")
     u, s, _ = np.linalg.svd(x, full_matrices=True)

@@ -12,7 +12,8 @@ from tsframe.theory.labeled import (
     labeled,
     log_spectrum,
     Numbers,
-    over_modes,
+    rows_and_labels,
+    target_over,
 )
 
 __all__ = ["descent_path", "gradient_flow", "kernel_descent", "kernel_flow"]
@@ -52,31 +53,19 @@ def descent_path(
     ndarray, shape (times, dim)
         Weights.
 
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit.
-
     Examples
     --------
     >>> descent_path([[1.0]], [2.0], rate=0.5, steps=[0, 1, 2]).tolist()
     [[0.0], [1.0], [1.5]]
     """
-    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    if x.ndim != 2 or y.shape != x.shape[:1]:
-        raise ValueError(
-            f"x must have shape (n, dim) and y shape (n,); got {x.shape} and {y.shape}. Use one "
-            "column of labels at a time."
-        )
+    x, y = rows_and_labels(x, y)
     w_0 = np.broadcast_to(np.asarray(start, dtype=np.float64), x.shape[1:])
     u, s, v = np.linalg.svd(x, full_matrices=False)
     h = s**2 / len(x)
     t = np.asarray(steps, dtype=np.float64)[:, None]
+    gone = _gone(rate * h, t)
     with np.errstate(divide="ignore", invalid="ignore"):
-        # 1 - (1 - rate h)^t, without cancellation where the mode has hardly moved.
-        slow = -np.expm1(t * np.log1p(-rate * h))
-        gone = np.where(rate * h < 1.0, slow, 1.0 - (1.0 - rate * h) ** t)
-        toward = np.where(s > 0.0, gone * (u.T @ y) / s, rate * t * 0.0)
+        toward = np.where(s > 0.0, gone * (u.T @ y) / s, 0.0)
     return np.asarray(w_0 + (toward - gone * (v @ w_0)) @ v)
 
 
@@ -110,9 +99,7 @@ def kernel_flow(
     >>> kernel_flow([[1.0]], [[1.0]], [2.0], [0.0, np.log(2.0), 1e9]).round(12).tolist()
     [[0.0], [1.0], [2.0]]
     """
-    cross, y = np.asarray(cross, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    values, vectors = np.linalg.eigh(np.asarray(kernel, dtype=np.float64))
-    values = np.maximum(values, 0.0)
+    cross, values, vectors, y = _kernel(cross, kernel, y)
     t = np.asarray(times, dtype=np.float64)[:, None] / len(y)
     moved = values > 0.0
     gone = np.where(moved, -np.expm1(-values * t) / np.where(moved, values, 1.0), t)
@@ -148,16 +135,32 @@ def kernel_descent(
     >>> kernel_descent([[1.0]], [[1.0]], [2.0], rate=0.5, steps=[0, 1, 2]).tolist()
     [[0.0], [1.0], [1.5]]
     """
-    cross, y = np.asarray(cross, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    values, vectors = np.linalg.eigh(np.asarray(kernel, dtype=np.float64))
-    values = np.maximum(values, 0.0)
+    cross, values, vectors, y = _kernel(cross, kernel, y)
     t = np.asarray(steps, dtype=np.float64)[:, None]
-    step = rate * values / len(y)
+    gone = _gone(rate * values / len(y), t)
     with np.errstate(divide="ignore", invalid="ignore"):
-        # 1 - (1 - step)^t, without cancellation where the mode has hardly moved.
-        gone = np.where(step < 1.0, -np.expm1(t * np.log1p(-step)), 1.0 - (1.0 - step) ** t)
         gone = np.where(values > 0.0, gone / values, rate * t / len(y))
     return np.asarray((gone * (vectors.T @ y)) @ (cross @ vectors).T)
+
+
+def _gone(step: Floats, t: Floats) -> Floats:
+    """Give 1 - (1 - step)^t, without cancellation where a mode has hardly moved."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(step < 1.0, -np.expm1(t * np.log1p(-step)), 1.0 - (1.0 - step) ** t)
+
+
+def _kernel(
+    cross: ArrayLike, kernel: ArrayLike, y: ArrayLike
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Give the cross kernel, eigenvalues and eigenvectors of the kernel, and the labels."""
+    cross, kernel, y = (np.asarray(a, dtype=np.float64) for a in (cross, kernel, y))
+    if y.ndim != 1 or kernel.shape != y.shape * 2 or cross.shape[1:] != y.shape:
+        raise ValueError(
+            "cross, kernel and y must have shapes (points, n), (n, n) and (n,); got "
+            f"{cross.shape}, {kernel.shape} and {y.shape}. Use one column of labels at a time."
+        )
+    values, vectors = np.linalg.eigh(kernel)
+    return cross, np.maximum(values, 0.0), vectors, y
 
 
 def gradient_flow(
@@ -202,11 +205,10 @@ def gradient_flow(
     [1.0, 0.367879, 0.135335]
     """
     log_l = log_spectrum(eigenvalues, log)
-    c = over_modes("coefficients", coefficients)
+    c = target_over(log_l, coefficients)
     n, t = labeled("n", n, low=0.0, strict=True), labeled("time", time, low=0.0)
     noise = labeled("noise", noise, low=0.0)
     check_dims(eigenvalues=log_l, coefficients=c, n=n, time=t, noise=noise)
-    c = c if "mode" in c.dims else c.expand_dims(mode=log_l.sizes["mode"])
     bias, amplified, missed, unfitted = xr.apply_ufunc(
         lambda *arrays: by_cells(_curve, 2, 4, *arrays, copies=NODES),
         log_l,

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "CHUNK",
@@ -22,6 +22,9 @@ __all__ = [
     "labeled",
     "log_spectrum",
     "over_modes",
+    "power_of",
+    "rows_and_labels",
+    "target_over",
 ]
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -157,6 +160,58 @@ def log_spectrum(eigenvalues: Numbers, log: bool = False) -> xr.DataArray:
             "stands for a mode that is absent."
         )
     return array.copy(data=np.log(array.values))
+
+
+def target_over(log_l: xr.DataArray, coefficients: Numbers) -> xr.DataArray:
+    """Give the coefficients of a target over the modes of a spectrum; one number stands for all.
+
+    Parameters
+    ----------
+    log_l : DataArray with the dim "mode"
+        As `log_spectrum` gives it.
+    coefficients : float, sequence or DataArray
+        As for `over_modes`.
+
+    Returns
+    -------
+    DataArray
+        float64, with the dim "mode".
+    """
+    c = over_modes("coefficients", coefficients)
+    return c if "mode" in c.dims else c.expand_dims(mode=log_l.sizes["mode"])
+
+
+def power_of(log_l: Floats, coefficients: Floats) -> Floats:
+    """Power of the target on every mode, l c^2, from logs: steep spectra have large coefficients.
+
+    Parameters
+    ----------
+    log_l, coefficients : ndarray, shapes (..., mode) that broadcast
+        Natural logs of the eigenvalues, and the target in their eigenbasis.
+
+    Returns
+    -------
+    ndarray, shape (..., mode)
+    """
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.exp(log_l + 2.0 * np.log(np.abs(coefficients))))
+
+
+def rows_and_labels(x: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats]:
+    """Give a sample as float64 arrays of shapes (n, dim) and (n,).
+
+    Raises
+    ------
+    ValueError
+        If it has other shapes.
+    """
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if x.ndim != 2 or y.shape != x.shape[:1]:
+        raise ValueError(
+            f"x must have shape (n, dim) and y shape (n,); got {x.shape} and {y.shape}. Use one "
+            "column of labels at a time."
+        )
+    return x, y
 
 
 def check_dims(**arrays: xr.DataArray) -> None:

@@ -11,7 +11,8 @@ from tsframe.theory.labeled import (
     labeled,
     log_spectrum,
     Numbers,
-    over_modes,
+    power_of,
+    target_over,
 )
 from tsframe.theory.ridge import ridge
 
@@ -54,10 +55,9 @@ def optimal_ridge(
     [25.0, 25.0]
     """
     log_l = log_spectrum(eigenvalues, log)
-    c = over_modes("coefficients", coefficients)
+    c = target_over(log_l, coefficients)
     n, noise = labeled("n", n, low=0.0, strict=True), labeled("noise", noise, low=0.0)
     check_dims(eigenvalues=log_l, coefficients=c, n=n, noise=noise)
-    c = c if "mode" in c.dims else c.expand_dims(mode=log_l.sizes["mode"])
     penalty = xr.apply_ufunc(
         lambda *arrays: by_cells(_best_penalty, 2, 1, *arrays)[0],
         log_l,
@@ -111,9 +111,8 @@ def _best_penalty(log_l: Floats, c: Floats, n: Floats, noise: Floats) -> tuple[F
     """Minimize over kappa: penalty = kappa (n - df1) needs no equation to be solved."""
     shape = np.broadcast_shapes(log_l.shape[:-1], c.shape[:-1], n.shape, noise.shape)
     log_l = np.broadcast_to(log_l, (*shape, log_l.shape[-1]))
-    with np.errstate(divide="ignore"):
-        log_v = log_l + 2.0 * np.log(np.abs(c))
-    v, n, s2 = np.exp(log_v), np.broadcast_to(n, shape), np.broadcast_to(noise, shape) ** 2
+    v = power_of(log_l, c)
+    n, s2 = np.broadcast_to(n, shape), np.broadcast_to(noise, shape) ** 2
     start = solve(log_l, n, np.zeros(1)).log_kappa
     smallest = np.min(np.where(np.isfinite(log_l), log_l, np.inf), axis=-1)
     top = np.max(log_l, axis=-1)

@@ -13,7 +13,8 @@ from tsframe.theory.labeled import (
     labeled,
     log_spectrum,
     Numbers,
-    over_modes,
+    power_of,
+    target_over,
 )
 
 __all__ = ["random_features"]
@@ -74,11 +75,10 @@ def random_features(
     [1.76, 76.24, 76.75, 0.84]
     """
     log_l = log_spectrum(eigenvalues, log)
-    c = over_modes("coefficients", coefficients)
+    c = target_over(log_l, coefficients)
     n, width = labeled("n", n, low=0.0, strict=True), labeled("width", width, low=0.0, strict=True)
     penalty, noise = labeled("penalty", penalty, low=0.0), labeled("noise", noise, low=0.0)
     check_dims(eigenvalues=log_l, coefficients=c, n=n, width=width, penalty=penalty, noise=noise)
-    c = c if "mode" in c.dims else c.expand_dims(mode=log_l.sizes["mode"])
     solved = xr.apply_ufunc(
         lambda *arrays: by_cells(_solve, 1, len(_Solution._fields), *arrays),
         log_l,
@@ -127,8 +127,7 @@ def _missed_power(log_l: Floats, c: Floats, log_gamma: Floats, share: Floats) ->
     """Sum l c^2 [(1 - L)^2 + L (1 - L) (z - q) / (width - q)], free of cancellation."""
     learned, missed = learnability(log_l, log_gamma)
     missed = np.where(log_gamma[:, None] == -np.inf, 0.0, missed)
-    with np.errstate(divide="ignore"):
-        power = np.exp(log_l + 2.0 * np.log(np.abs(c)))
+    power = power_of(log_l, c)
     return ((power * missed * (missed + learned * share[:, None])).sum(axis=-1),)
 
 

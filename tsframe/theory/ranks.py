@@ -10,7 +10,7 @@ from tsframe.theory.labeled import (
     labeled,
     log_spectrum,
     Numbers,
-    over_modes,
+    target_over,
 )
 
 __all__ = ["benign_overfitting", "effective_ranks", "split_ridge"]
@@ -143,11 +143,10 @@ def split_ridge(
     (1.0, 0.11)
     """
     log_l = log_spectrum(eigenvalues, log)
-    c = over_modes("coefficients", coefficients)
+    c = target_over(log_l, coefficients)
     n, b = labeled("n", n, low=0.0, strict=True), labeled("b", b, low=0.0, strict=True)
     penalty, noise = labeled("penalty", penalty, low=0.0), labeled("noise", noise, low=0.0)
     check_dims(eigenvalues=log_l, coefficients=c, n=n, penalty=penalty, noise=noise, b=b)
-    c = c if "mode" in c.dims else c.expand_dims(mode=log_l.sizes["mode"])
     k, bias, variance = xr.apply_ufunc(
         lambda *arrays: by_cells(_split, 2, 3, *arrays),
         log_l,

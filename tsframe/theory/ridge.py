@@ -11,7 +11,8 @@ from tsframe.theory.labeled import (
     labeled,
     log_spectrum,
     Numbers,
-    over_modes,
+    power_of,
+    target_over,
 )
 
 __all__ = ["ridge"]
@@ -85,13 +86,11 @@ def ridge(
     [50.0, 1000.0]
     """
     log_l = log_spectrum(eigenvalues, log)
-    coefficients = over_modes("coefficients", coefficients)
+    coefficients = target_over(log_l, coefficients)
     n = labeled("n", n, low=0.0, strict=True)
     penalty = labeled("penalty", penalty, low=0.0, finite=False)
     noise = labeled("noise", noise, low=0.0)
     check_dims(eigenvalues=log_l, coefficients=coefficients, n=n, penalty=penalty, noise=noise)
-    if "mode" not in coefficients.dims:
-        coefficients = coefficients.expand_dims(mode=log_l.sizes["mode"])
     solved = xr.apply_ufunc(
         lambda *arrays: by_cells(solve, 1, len(Solution._fields), *arrays),
         log_l,
@@ -132,12 +131,10 @@ def ridge(
 
 
 def _missed_power(log_l: Floats, coefficients: Floats, log_kappa: Floats) -> tuple[Floats]:
-    """Sum l c^2 (1 - L)^2, with l c^2 from logs: steep spectra have large coefficients."""
+    """Sum l c^2 (1 - L)^2."""
     missed = learnability(log_l, log_kappa)[1]
     missed = np.where(log_kappa[:, None] == -np.inf, 0.0, missed)
-    with np.errstate(divide="ignore"):
-        power = np.exp(log_l + 2.0 * np.log(np.abs(coefficients)))
-    return ((power * missed**2).sum(axis=-1),)
+    return ((power_of(log_l, coefficients) * missed**2).sum(axis=-1),)
 
 
 def _refuse_rounded(log_l: xr.DataArray, log_kappa: xr.DataArray) -> None:
