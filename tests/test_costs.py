@@ -5,23 +5,27 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import platformdirs
 import pytest
 
+from tests.benchmarks.extra_costs import KINDS, more, predicted
+from tests.benchmarks.growth import Point
 from tests.test_exact_students import trial as exact
 from tests.test_trial import trial
+from tsframe.augmentations import FlatNoise
+from tsframe.costs import CARE
 from tsframe.students.mlp import MLP
 from tsframe.training.calibration import kept_speed
 from tsframe.training.devices import resolve_device
+from tsframe.training.entropy_sgd import EntropySGD
+from tsframe.training.parle import Parle
+from tsframe.training.ridge import Ridge
+from tsframe.training.sgd import SGD
 from tsframe.trial import Trial
 
 CPU = resolve_device("cpu")
-
-
-def predicted(trials):
-    shared = {key: cost for one in trials for key, cost in one.shared_flops.items()}
-    return sum(one.flops for one in trials) + sum(shared.values())
 
 
 def test_work_is_linear_in_students_and_in_steps():
@@ -44,6 +48,59 @@ def test_what_students_share_is_cheaper_together():
     apart = 2 * predicted([trial()])
     assert predicted(same_data) < predicted(other_data) < apart
     assert predicted(same_data) < predicted(other_shape)
+
+
+STACK = Point(students=8, width=60, depth=2, batch=100, dim=100, shared=4)
+
+
+def test_what_takes_much_longer_is_predicted_to_take_longer():
+    found = {name: more(STACK, kind, 4, 44) for name, kind in KINDS.items()}
+    pairs = 0
+    for name, (work, seconds) in found.items():
+        for other, (more_work, more_seconds) in found.items():
+            if more_seconds > 2 * seconds:
+                pairs += 1
+                assert more_work > 1.15 * work, f"{other} takes {more_seconds / seconds:.1f} {name}"
+    assert pairs > 9, "or there was nothing to order"
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_work_beyond_that_of_sgd_is_linear_in_steps(name):
+    def work(kind, steps):
+        return predicted([kind(one) for one in STACK.trials(steps)])
+
+    def pace(kind):
+        return work(kind, 800) - work(kind, 400)
+
+    kind = KINDS[name]
+    assert pace(kind) == pytest.approx(2 * (work(kind, 400) - work(kind, 200)), rel=1e-9)
+    training = kind(STACK.trials(400)[0]).training
+    assert not isinstance(training, Ridge)
+    gradients = training.gradients * training.max_steps / 400  # for one of SGD
+    assert (pace(kind) > 1.02 * gradients * pace(KINDS["SGD"])) == (name != "SGD")
+
+
+def test_every_optimizer_has_its_costs():
+    known = set(get_args(get_type_hints(Trial)["training"]))
+    assert set(CARE) == known - {SGD, Ridge}
+
+
+def test_what_is_not_drawn_costs_nothing():
+    def work(**changes):
+        return predicted([trial(**changes)])
+
+    sgd = replace(trial().training, max_steps=100)
+    cold, warm = (EntropySGD(sgd, temperature=t) for t in (0.0, 1e-9))
+    assert work(training=cold) < work(training=warm)
+    assert work(training=Parle(cold)) < work(training=Parle(warm))
+    assert work(student=MLP(8, dropout=0.0)) == work(student=MLP(8))
+    dim, other = trial().inputs.dim, replace(trial().inputs, rotate=True)
+    much, little = FlatNoise(1), FlatNoise(dim - 1)
+    assert work() < work(augmentation=little) < work(augmentation=much)
+    assert (
+        work(augmentation=much, inputs=other)
+        > work(augmentation=much) + work(inputs=other) - work()
+    )
 
 
 def test_exact_students_tell_all_their_work_as_their_own():

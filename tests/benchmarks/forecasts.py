@@ -1,8 +1,9 @@
 """Compare what `tsframe plan` predicts with what `tsframe run` then takes.
 
-    python -m tests.benchmarks.forecasts
+    python -m tests.benchmarks.forecasts [NAME]
 
-Three sweeps, none of which was used to fit the constants of the prediction. The speed of the
+Four sweeps, or one of them, none of which was used to fit the constants of the prediction: mixed,
+narrow and wide students, and some with dropout, noise or augmented inputs. The speed of the
 machine is measured anew at first; memory is that of the largest worker.
 """
 
@@ -16,10 +17,11 @@ import time
 from pathlib import Path
 
 import tsframe
+from tests.benchmarks.extra_costs import KINDS
 
 
 def sweeps() -> dict[str, tsframe.Sweep]:
-    """Make a mixed, a narrow and a wide sweep."""
+    """Make a mixed, a narrow and a wide sweep, and one of much besides SGD."""
 
     def trial(width, depth, slope, seed, dim=150, batch=100, steps=600):
         return tsframe.Trial(
@@ -39,6 +41,11 @@ def sweeps() -> dict[str, tsframe.Sweep]:
     def wide(width, slope, seed):
         return trial(width, 2, slope, seed, batch=200, steps=250)
 
+    def beyond(kind, slope, seed):
+        plain = trial(40, 2, slope, seed, steps=400)
+        return KINDS[kind](plain)
+
+    kinds = ["Adam", "Langevin", "SAM", "Entropy-SGD", "dropout", "augmented"]
     slopes = [0.01, 0.03, 0.1, 0.3]
     return {
         "mixed": tsframe.Sweep(
@@ -46,12 +53,13 @@ def sweeps() -> dict[str, tsframe.Sweep]:
         ),
         "narrow": tsframe.Sweep(narrow, width=[4, 8, 12, 16], slope=slopes, seed=range(24)),
         "wide": tsframe.Sweep(wide, width=[350, 450, 550], slope=slopes, seed=range(3)),
+        "beyond": tsframe.Sweep(beyond, kind=kinds, slope=slopes, seed=range(6)),
     }
 
 
 def main() -> None:
     """Predict, run and compare."""
-    if len(sys.argv) > 1:  # a process of its own, for its peak memory
+    if len(sys.argv) > 2:  # a process of its own, for its peak memory
         name, store = sys.argv[1:]
         planned = tsframe.plan(sweeps()[name], n_jobs=2)
         start = time.perf_counter()
@@ -68,7 +76,7 @@ def main() -> None:
         print(
             f"{'sweep':8}{'predicted':>12}{'taken':>10}{'ratio':>8}{'memory':>12}{'peak':>10}{'ratio':>8}"
         )
-        for name in sweeps():
+        for name in sys.argv[1:] or sweeps():
             command = [sys.executable, "-m", "tests.benchmarks.forecasts", name]
             done = subprocess.run(
                 [*command, str(Path(folder) / f"{name}.zarr")],
