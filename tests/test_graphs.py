@@ -1,4 +1,4 @@
-"""Laws of recorded steps, with a recorder that repeats Python in the place of a GPU."""
+"""Laws of recorded steps, with recorders that repeat Python or operations, on a stand-in."""
 
 import logging
 from dataclasses import replace
@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+import xarray as xr
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from tests.stand_in import OnDevice, stand_in
 from tests.test_trial import assert_same_bits, trial
 from tsframe.augmentations import FlatNoise
 from tsframe.students.mlp import MLP
@@ -122,8 +124,13 @@ def test_there_are_graphs_on_cuda_only() -> None:
     assert recorder(torch.device("cuda")) is not None
 
 
+def _place(tensor: torch.Tensor) -> int:
+    held = tensor.held if isinstance(tensor, OnDevice) else tensor
+    return held.data_ptr()
+
+
 class Tape(TorchDispatchMode):
-    """A graph on the CPU: repeats the same operations on the same memory, Python left out."""
+    """A graph of a stand-in: repeats the same operations on the same memory, Python left out."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -138,7 +145,7 @@ class Tape(TorchDispatchMode):
         for func, args, kwargs, out in self.calls:
             again = func(*args, **kwargs)
             for kept, new in zip(tree_leaves(out), tree_leaves(again), strict=True):
-                if isinstance(kept, torch.Tensor) and kept.data_ptr() != new.data_ptr():
+                if isinstance(kept, torch.Tensor) and _place(kept) != _place(new):
                     kept.copy_(new)
 
     @staticmethod
@@ -183,18 +190,21 @@ def students(trainings: list[Any]) -> list[Trial]:
     ]
 
 
+def eager_and_recorded(trials: list[Trial]) -> tuple[xr.Dataset, xr.Dataset]:
+    with stand_in(), pytest.MonkeyPatch.context() as patch:
+        eager = train(trials, device="cuda", mode="fast")
+        patch.setattr("tsframe.together.recorder", lambda device: Tape.record)
+        return eager, train(trials, device="cuda", mode="fast")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize("trainings", GRAPHED.values(), ids=GRAPHED)
-def test_replayed_steps_train_the_same_students(
-    trainings: list[Any], like_a_gpu: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trials = students(trainings)
-    eager = train(trials, device="cpu", threads=1)
-    monkeypatch.setattr("tsframe.together.recorder", lambda device: Tape.record)
-    replayed = train(trials, device="cpu", threads=1)
-    assert_same_bits(eager, replayed)
-    assert replayed.attrs["graphs"] >= 2 and "graphs" not in eager.attrs
+def test_replayed_steps_train_the_same_students(trainings: list[Any]) -> None:
+    eager, recorded = eager_and_recorded(students(trainings))
+    assert_same_bits(eager, recorded)
+    assert recorded.attrs["graphs"] >= 2 and "graphs" not in eager.attrs
     if trainings is MIXED:
-        assert replayed.attrs["graphs"] > 3, "recorded again where students were seated anew"
+        assert recorded.attrs["graphs"] > 3, "recorded again where students were seated anew"
 
 
 @pytest.mark.parametrize(
@@ -207,12 +217,8 @@ def test_replayed_steps_train_the_same_students(
     ],
     ids=["dropout", "augmentation", "langevin", "entropy"],
 )
-def test_steps_that_draw_on_the_host_are_never_recorded(
-    changes: dict[str, Any], like_a_gpu: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    drawing = trial(**changes)
-    eager = train([drawing], device="cpu")
-    monkeypatch.setattr("tsframe.together.recorder", lambda device: Tape.record)
-    again = train([drawing], device="cpu")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_steps_that_draw_on_the_host_are_never_recorded(changes: dict[str, Any]) -> None:
+    eager, again = eager_and_recorded([trial(**changes)])
     assert "graph_seconds" not in again.attrs, "it was not even tried"
     assert_same_bits(eager, again)
