@@ -16,6 +16,7 @@ from tsframe.training.parle import Parle
 from tsframe.training.sam import SAM
 from tsframe.training.schedules import Cosine, StepDecay
 from tsframe.training.sgd import SGD
+from tsframe.training.stopping import TrainLossBelow, ZeroTrainError
 
 CURVATURES = np.array([0.05, 0.5, 2.0])
 HESSIAN = np.array([[2.0, 0.3, 0.0], [0.3, 0.7, -0.2], [0.0, -0.2, 0.1]])  # of positive eigenvalues
@@ -318,3 +319,22 @@ def test_bad_optimizers_are_refused_with_a_sentence(make: Callable[[], Any], sen
     with pytest.raises((TypeError, ValueError)) as refusal:
         make()
     assert sentence in str(refusal.value)
+
+
+WHOLE: Any = np.int64
+
+
+@pytest.mark.parametrize(
+    ("numpy", "python"),
+    [
+        (SGD(np.float64(0.1), max_steps=WHOLE(5)), SGD(0.1, max_steps=5)),
+        (SGD(0.1, np.float64(0.9), WHOLE(7)), SGD(0.1, 0.9, 7)),
+        (Adam(np.float64(0.1), beta2=np.float64(0.9)), Adam(0.1, beta2=0.9)),
+        (SGD(0.1, schedule=StepDecay(WHOLE(3))), SGD(0.1, schedule=StepDecay(3))),
+        (SGD(0.1, stop=ZeroTrainError(WHOLE(3))), SGD(0.1, stop=ZeroTrainError(3))),
+        (SGD(0.1, stop=TrainLossBelow(np.float64(0.5))), SGD(0.1, stop=TrainLossBelow(0.5))),
+    ],
+)  # fmt: skip
+def test_numbers_of_numpy_make_the_same_optimizer_to_the_letter(numpy: Any, python: Any) -> None:
+    assert repr(numpy) == repr(python)
+    assert numpy == python

@@ -13,6 +13,7 @@ import numpy as np
 __all__ = [
     "check_steps_asked",
     "later",
+    "plain_numbers",
     "real_number",
     "repr_of",
     "steps_asked",
@@ -74,6 +75,17 @@ def repr_of(spec: Any) -> str:
         if one.repr and not ("later" in one.metadata and getattr(spec, one.name) == one.default)
     ]
     return f"{type(spec).__qualname__}({', '.join(told)})"
+
+
+def plain_numbers(spec: Any) -> None:
+    """Turn the NumPy numbers among the fields of a frozen dataclass into those of Python.
+
+    So 0.1 and np.float64(0.1) make specs of one repr, which is what a store knows them by.
+    """
+    for one in fields(spec):
+        value = getattr(spec, one.name)
+        if isinstance(value, np.generic):
+            object.__setattr__(spec, one.name, value.item())
 
 
 def real_number(value: object, sentence: str, strict: bool = False) -> float:

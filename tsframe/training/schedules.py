@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tsframe.checks import real_number, whole_number
+from tsframe.checks import plain_numbers, real_number, whole_number
 
 __all__ = ["Constant", "Cosine", "Schedule", "StepDecay", "log_steps"]
 
@@ -37,6 +37,7 @@ class Cosine:
     final: float = 0.0
 
     def __post_init__(self) -> None:
+        plain_numbers(self)
         sentence = (
             f"final must lie in [0, 1] (a factor on the learning rate); got final={self.final!r}."
         )
@@ -64,6 +65,7 @@ class StepDecay:
     factor: float = 0.1
 
     def __post_init__(self) -> None:
+        plain_numbers(self)
         sentence = f"every must be an integer >= 1 (steps); got every={self.every!r}."
         whole_number(self.every, 1, sentence)
         sentence = f"factor must lie in (0, 1]; got factor={self.factor!r}."

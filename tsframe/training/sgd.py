@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsframe.checks import real_number
+from tsframe.checks import plain_numbers, real_number
 from tsframe.training.cohort import Cohort
 from tsframe.training.following import schedule_factors
 from tsframe.training.optimizer import Pull
@@ -24,6 +24,8 @@ __all__ = ["SGD", "SGDState", "check_training"]
 def check_training(spec: Any) -> None:
     """Refuse fields of SGD, Adam or Langevin that no optimizer can work with.
 
+    Numbers of NumPy become those of Python.
+
     Raises
     ------
     TypeError
@@ -31,6 +33,7 @@ def check_training(spec: Any) -> None:
     ValueError
         With a sentence that names what came and what is allowed.
     """
+    plain_numbers(spec)
     real_number(spec.lr, f"lr must be a positive number; got lr={spec.lr!r}.", strict=True)
     decay = f"weight_decay must be a number >= 0; got weight_decay={spec.weight_decay!r}."
     real_number(spec.weight_decay, decay)

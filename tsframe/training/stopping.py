@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tsframe.checks import whole_number
+from tsframe.checks import plain_numbers, real_number, whole_number
 
 __all__ = [
     "BestValidation",
@@ -21,12 +21,10 @@ __all__ = [
 ]
 
 
-def _check_interval(check_every: int) -> None:
-    whole_number(
-        check_every,
-        1,
-        f"check_every must be an integer >= 1 (steps); got check_every={check_every!r}.",
-    )
+def _check_interval(rule: "StoppingRule") -> None:
+    plain_numbers(rule)
+    sentence = f"check_every must be an integer >= 1 (steps); got check_every={rule.check_every!r}."
+    whole_number(rule.check_every, 1, sentence)
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class ZeroTrainError:
     check_every: int = 50
 
     def __post_init__(self) -> None:
-        _check_interval(self.check_every)
+        _check_interval(self)
 
     def reached(self, error: np.ndarray, loss: np.ndarray) -> np.ndarray:
         """Tell which students may stop, from their train error and loss, shapes (students,)."""
@@ -70,12 +68,12 @@ class TrainLossBelow:
     check_every: int = 50
 
     def __post_init__(self) -> None:
-        _check_interval(self.check_every)
-        if not self.level > 0.0:
-            raise ValueError(
-                f"level must be > 0 (units of the training loss); got level={self.level!r}. "
-                "For zero train error use ZeroTrainError()."
-            )
+        _check_interval(self)
+        sentence = (
+            f"level must be a number > 0 (units of the training loss); got level={self.level!r}. "
+            "For zero train error use ZeroTrainError()."
+        )
+        real_number(self.level, sentence, strict=True)
 
     def reached(self, error: np.ndarray, loss: np.ndarray) -> np.ndarray:
         """Tell which students may stop, from their train error and loss, shapes (students,)."""
@@ -114,7 +112,7 @@ class BestValidation:
     patience: int | None = None
 
     def __post_init__(self) -> None:
-        _check_interval(self.check_every)
+        _check_interval(self)
         for name, value in (("rows", self.rows), ("patience", self.patience)):
             if name == "rows" or value is not None:
                 hint = "" if name == "rows" else " Use None to go on to the end of the budget."
