@@ -10,16 +10,22 @@ import re
 import subprocess
 import tempfile
 from pathlib import Path
+from unittest import mock
 
+import torch
 import triton
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
+from triton.compiler import ASTSource, make_backend
+from triton.runtime.jit import create_function_from_signature
 
+from tsframe.training.kernels import residents
 from tsframe.training.kernels.losses import descend_logits
 from tsframe.training.kernels.products import BEGINNINGS, DEPTHS, warps_of
 from tsframe.training.kernels.steps import OF_THE_MATES, stay
 from tsframe.training.kernels.tiles import multiply, OF_THE_BATCH
+from tsframe.training.losses import Objective
 
+TARGET = GPUTarget("cuda", 90, 32)
 INTEGERS = {"targets", "sets", "order", "seats"}  # pointers to int64
 POINTERS = INTEGERS | set(
     "left right out side rates momenta decays scales logits inputs first middle last "
@@ -48,7 +54,7 @@ def compiled(kernel, warps, **constants):
             aligned[place,] = [["tt.divisibility", 16]]
     source = ASTSource(kernel, signature, constants, aligned)
     stages = {"num_stages": 1} if kernel is stay else {}
-    made = triton.compile(source, GPUTarget("cuda", 90, 32), {"num_warps": warps, **stages})
+    made = triton.compile(source, TARGET, {"num_warps": warps, **stages})
     ptx = made.asm["ptx"]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.cubin"
@@ -96,7 +102,47 @@ def kernels():
     loss = {"LOSS": "cross_entropy", "CODED": True}
     yield "descend_logits", compiled(descend_logits, 4, ROWS=16, COLUMNS=128, **loss)
     sizes = {"TERMS": 64, "WIDTH": 16, "OUTPUTS": 16, "SAMPLES": 16}
-    yield "stay", compiled(stay, 4, DEPTH=2, ACTIVATION="relu", MOMENTUM=True, **sizes, **loss)
+    found = compiled(stay, 4, DEPTH=2, ACTIVATION="relu", MOMENTUM=True, **sizes, **loss)
+    yield "stay", found | {"programs": len(programs_of_residents())}
+
+
+def programs_of_residents():
+    """Give what Triton would compile for students of one shape, alone and among others."""
+    found = set()
+    bind = create_function_from_signature(stay.signature, stay.params, make_backend(TARGET))
+
+    class Launches:
+        def __getitem__(self, grid):
+            return lambda *told, **how: found.add(str(bind(*told, **how)[1]))
+
+    def part(*shape, dtype=torch.float32, behind=0):  # of a larger tensor
+        return torch.zeros(behind + shape[0], *shape[1:], dtype=dtype)[behind:]
+
+    with mock.patch.object(residents, "stay", Launches()):
+        for groups, places, steps, n, behind in (
+            (1, 1, 1, 50, 0),
+            (3, 5, 7, 50, 1),
+            (16, 16, 16, 64, 3),
+            (1, 16, 32, 37, 1),
+        ):
+            slots, first = groups * places, part(groups, behind + 10 * places, 21)
+            weights = [
+                first[:, behind:].unflatten(1, (places, 10)),
+                part(groups, places, 3, 11, behind=behind),
+            ]
+            residents.train_residents(
+                weights,
+                weights,
+                part(groups, n, 21),
+                part(slots, n, dtype=torch.int64, behind=behind),
+                part(groups, dtype=torch.int64),
+                part(groups, steps, 20, dtype=torch.int64),
+                *(part(*shape, behind=behind) for shape in ((slots, steps), (slots, 2, 2))),
+                *(part(slots, behind=behind) for _ in range(2)),
+                objective=Objective("cross_entropy", 3),
+                activation="relu",
+            )
+    return found
 
 
 if __name__ == "__main__":

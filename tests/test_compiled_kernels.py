@@ -54,5 +54,9 @@ def test_rows_that_begin_at_multiples_of_16_are_copied_16_bytes_at_a_time(writte
     assert written["multiply tf32x3"]["wide copies"] == 3 * 64 * (32 + 32) // 4 // 128
 
 
+def test_residents_alone_and_among_others_run_one_program(written):
+    assert written["stay"]["programs"] == 1
+
+
 def test_products_keep_their_sums_in_registers(written):
     assert written["multiply ieee"]["stack"] == written["multiply tf32x3"]["stack"] == 0

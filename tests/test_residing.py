@@ -267,6 +267,26 @@ def test_residents_and_others_of_one_form_train_side_by_side(chip: str) -> None:
         assert resident == (k % 2 == 1)
 
 
+def test_nothing_is_done_for_seats_that_are_vacant_nor_for_students_that_have_finished(
+    chip: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = list[int]()
+
+    def count(*told: Any, **how: Any) -> None:
+        order, seats = told[5], told[10]
+        programs.extend([len(seats)] * order.shape[1])
+
+    monkeypatch.setattr(kernels, "train_residents", count)
+    budgets = {0: (4, 8), 1: (8, 8)}  # behind step 4 one of two data sets has a vacant seat
+    trials = [
+        trial(training=replace(PLAIN, max_steps=steps), seed=seed)
+        for seed, some in budgets.items()
+        for steps in some
+    ]
+    train(trials, device=chip, threads=1)
+    assert programs == [4] * 4 + [3] * 4
+
+
 def test_who_interrupts_is_heard_before_the_next_launch(
     chip: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

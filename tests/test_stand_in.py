@@ -170,7 +170,7 @@ def test_double_precision_goes_by_elementwise_products() -> None:
         np.testing.assert_allclose(there[name], here[name], rtol=1e-9, atol=1e-12, err_msg=name)
 
 
-def test_at_a_look_the_host_reads_once() -> None:
+def test_at_a_look_the_host_reads_once(no_residents: None) -> None:
     def reads(steps: int) -> int:
         stop = ZeroTrainError(check_every=2)
         training = replace(PLAIN, lr=1e-6, max_steps=steps, stop=stop)  # so that nobody stops

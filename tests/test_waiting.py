@@ -50,6 +50,7 @@ def test_a_step_that_waits_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         float(self.weights[0][0, 0, 0])
 
     monkeypatch.setattr(SGDState, "step", waiting)
+    monkeypatch.setenv("TSFRAME_RESIDENTS", "0")
     with stand_in() as found:
         train([trial(training=SGD(0.1, max_steps=3))], device="cuda", mode="fast")
     assert len(found.waits_in("Table.run")) == 3

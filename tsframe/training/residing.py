@@ -44,7 +44,7 @@ SWITCH = "TSFRAME_RESIDENTS"
 MOST_SAMPLES = 512  # of a step: one program sees them one after another, products at once
 LAUNCH = 0.25  # seconds that a launch takes at most, for who interrupts waits for two
 RATE = 2e10  # operations a second that a program does at least: a twentieth of a multiprocessor's
-LAID_OUT = 2**22  # rows of minibatches, and learning rates, that are laid out at once
+LAID_OUT = 2**23  # rows of minibatches, and learning rates, that are laid out at once
 AHEAD = 2  # launches that the device has to do while the host prepares the next
 
 _told: set[torch.device] = set()  # where students were refused, which is said once

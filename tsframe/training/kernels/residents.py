@@ -86,8 +86,8 @@ def train_residents(
     if (velocity is None) != (momenta is None):
         raise ValueError("momenta need a velocity, and nothing else does; give both or none.")
     kept = weights if velocity is None else velocity
-    none = rates.new_zeros(groups * places)
-    momenta, decays = none if momenta is None else momenta, none if decays is None else decays
+    momenta = rates.new_zeros(groups * places) if momenta is None else momenta
+    decays = rates.new_zeros(groups * places) if decays is None else decays
     shapes = [(width, terms), *[(width, width + 1)] * (depth - 1), (outputs, width + 1)]
     slots, rows = groups * places, targets.shape[1]
     seats = torch.arange(slots, device=inputs.device) if seats is None else seats

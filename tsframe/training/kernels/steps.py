@@ -38,7 +38,7 @@ def _moved(weights, velocity, decay, rate, scales, biases):
     return weights - rate * velocity, velocity
 
 
-@triton.jit(do_not_specialize=OF_THE_MATES, do_not_specialize_on_alignment=OF_THE_MATES)
+@triton.jit(do_not_specialize=OF_THE_MATES)
 def stay(
     first,
     middle,
