@@ -19,7 +19,7 @@ from tsframe.sweep import Sweep
 from tsframe.teachers import LinearTeacher
 from tsframe.training.ridge import Ridge
 from tsframe.training.sgd import SGD
-from tsframe.training.stopping import ZeroTrainError
+from tsframe.training.stopping import BestValidation, ZeroTrainError
 from tsframe.trial import train, Trial
 from tsframe.verification import verify
 
@@ -105,6 +105,33 @@ def test_who_has_stopped_keeps_its_values():
     np.testing.assert_array_equal(
         first.moved_curve.sel(measure_step=[399, 400]), [float(first.moved)] * 2
     )
+
+
+def test_who_has_not_gone_on_is_not_measured_again(monkeypatch):
+    seen, plain = [], LayerNorms.__call__
+
+    def noted(measure, learned):
+        seen.extend(zip(learned.tasks, learned.steps, strict=True))
+        return plain(measure, learned)
+
+    monkeypatch.setattr(LayerNorms, "__call__", noted)
+    rules = (None, ZeroTrainError(), BestValidation(50, check_every=30))
+    steps, endless = (0, 40, 390, 400), replace(trial().training, max_steps=400)
+    for some in (rules[:2], rules[2:]):  # those with validation do not step with the others
+        trials = [
+            asking(training=replace(endless, stop=rule), measure_steps=steps) for rule in some
+        ]
+        seen.clear()
+        together = train(trials, device="cpu")
+        for k, one in enumerate(trials):
+            own, result = [step for task, step in seen if task is one], together.isel(student=k)
+            end = int(result.steps)
+            early = isinstance(one.training.stop, ZeroTrainError)
+            assert own == ([0, 40, end] if early else [0, 40, 390, end]) and end not in own[:-1]
+            assert float(result.moved) == pytest.approx(float(result.distance_from_init), rel=1e-6)
+            assert result.moved_curve.values[-1] == result.moved, "what is kept is the end"
+            free = asking(training=replace(trial().training, max_steps=40))
+            assert result.moved_curve.values[1] == train([free], device="cpu").moved.item()
 
 
 def test_measures_do_not_depend_on_mates_steps_or_threads():

@@ -248,7 +248,7 @@ def train_batch(
     scales = [one for one in rates if one is not None] or None  # all have them, or none
 
     curves = np.full((len(MEASURES_OVER_STEPS), students, len(first.curve_steps)), np.nan)
-    asked, asked_at = blank_measures(tasks), -1
+    asked, measured = blank_measures(tasks), np.full(students, -1)
     for snapshot in train_stack(
         start,
         train,
@@ -273,10 +273,8 @@ def train_batch(
         for curve, name in zip(curves, MEASURES_OVER_STEPS, strict=True):
             curve[:, later:] = now[name][:, None]
         if snapshot.step in first.measure_steps:
-            _measure(asked, snapshot, initial, samples, tasks, route, interrupted)
-            asked_at = snapshot.step
-    if asked and asked_at != snapshot.step:
-        _measure(asked, snapshot, initial, samples, tasks, route, interrupted)
+            _measure(asked, measured, snapshot, initial, samples, tasks, route, interrupted)
+    _measure(asked, measured, snapshot, initial, samples, tasks, route, interrupted)
     rows = now | {
         "steps": snapshot.steps.astype(float),
         "diverged": snapshot.diverged,
@@ -296,6 +294,7 @@ def train_batch(
 
 def _measure(
     asked: dict[str, np.ndarray],
+    measured: np.ndarray,
     snapshot: Snapshot,
     initial: Stack,
     samples: list[Samples],
@@ -303,21 +302,25 @@ def _measure(
     route: Route,
     interrupted: Callable[[], bool],
 ) -> None:
-    """Take what was asked for; what is known now holds until a later snapshot says otherwise.
+    """Take what was asked for of those who have gone on; it holds until they go on again.
 
-    Measures have products and sums of their own, which are exact for each student on the CPU only.
+    `measured` is the step at which each was measured last; it is written over. Measures have
+    products and sums of their own, which are exact for each student on the CPU only.
     """
-    if not asked:
+    done, stack = snapshot.steps, snapshot.stack
+    changed = done != measured
+    if not asked or not changed.any():
         return
+    measured[:] = done
     steps = tasks[0].measure_steps
     names = [name for name in asked if f"{name}_curve" in asked] if steps else list(asked)
     now = {name: asked[name] for name in names}
     for values in now.values():
-        values.fill(np.nan)  # who has diverged since has no number any more
-    sound, done, stack = ~snapshot.diverged, snapshot.steps, snapshot.stack
+        values[changed] = np.nan  # who has diverged since has no number any more
     if route.strict and stack.weights[0].is_cuda:
         stack, initial = stack.on_cpu(), initial.on_cpu()
-    take_measures(now, stack, initial, samples, tasks, sound, done, interrupted)
+    chosen = changed & ~snapshot.diverged
+    take_measures(now, stack, initial, samples, tasks, chosen, done, interrupted)
     later = int(np.searchsorted(steps, snapshot.step))
     for name in names if steps else ():
         asked[f"{name}_curve"][:, later:] = now[name][:, None]

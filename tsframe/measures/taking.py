@@ -50,7 +50,7 @@ def take_measures(
     initial: Stack,
     samples: Sequence[Samples],
     tasks: Sequence[AskingTask],
-    sound: np.ndarray,
+    chosen: np.ndarray,
     steps: np.ndarray,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> None:
@@ -64,8 +64,8 @@ def take_measures(
         Students now and at initialization, in one layout.
     samples, tasks : sequences
         Of all students, by their indices.
-    sound : ndarray of bool, shape (students,)
-        Who has not diverged; the others get NaN.
+    chosen : ndarray of bool, shape (students,)
+        Who is measured: who has not diverged, and has gone on since; others keep what `rows` holds.
     steps : ndarray of int, shape (students,)
         Optimizer steps that each has done.
     interrupted : callable
@@ -78,7 +78,7 @@ def take_measures(
     ValueError
         If a measure gives something else than it declared.
     """
-    for students, learned in learned_by_shape(stack, initial, samples, tasks, sound, steps):
+    for students, learned in learned_by_shape(stack, initial, samples, tasks, chosen, steps):
         measures = dict.fromkeys(m for k in students for m in tasks[k].measures)
         for measure in measures:
             asking = [j for j, k in enumerate(students) if measure in tasks[k].measures]
