@@ -192,7 +192,7 @@ def test_threads_that_join_a_stack_at_any_step_change_no_bit(student, training, 
         share_operations(threads)
 
     monkeypatch.setattr("tsframe.training.table.share_operations", spy)
-    monkeypatch.setattr("tsframe.training.table.SHARED_WORK", 0.0)
+    monkeypatch.setattr("tsframe.training.table.WORTH_A_THREAD", 1.0)
     monkeypatch.setattr(Crew, "share", lambda crew: draw.choice([1, 2, 3]))
     joined = train(students, device="cpu", threads=2)
     if joined.attrs["products"] == "onednn":
@@ -216,15 +216,47 @@ def test_threads_without_a_stack_of_their_own_join_those_that_are_left(monkeypat
             assert time.monotonic() < patience
             time.sleep(0.001)
         mine.append(share(crew))
-        return mine[-1]
+        return mine[-1] if mine[-1] == 4 else 1
 
     monkeypatch.setattr(Crew, "share", spy)
-    monkeypatch.setattr("tsframe.training.table.SHARED_WORK", 0.0)
+    monkeypatch.setattr("tsframe.training.table.WORTH_A_THREAD", 1.0)
+    monkeypatch.setattr("tsframe.training.table.THIN", 0.0)
     joined = train(students, device="cpu", threads=4)
     if joined.attrs["products"] == "onednn":
         seen = {number for some in asked.values() for number in some}
         assert {1, 4} <= seen <= {1, 2, 4}, "three stacks, two, one"
     assert_same_bits(joined, train(students, device="cpu", threads=1))
+
+
+@pytest.mark.parametrize("thin, most", [(math.inf, 1), (0.0, 2)])
+def test_thin_tables_take_turns_and_no_bit_depends_on_it(thin, most, monkeypatch):
+    students = [
+        trial(training=replace(PLAIN, batch_size=batch, max_steps=20), seed=seed)
+        for batch in (19, 20)  # two stacks
+        for seed in (0, 1)
+    ]
+    alone = train(students, device="cpu", threads=1)
+    at_work, seen, run = set[int](), list[int](), Table.run
+    both = threading.Event()
+
+    def spy(self, *arguments):
+        def interrupted():
+            at_work.add(threading.get_ident())
+            seen.append(len(at_work))
+            if len(at_work) == 2:
+                both.set()
+            both.wait(0.02 if most == 1 else 20.0)  # for the other one, if it may come
+            if self._step == arguments[-1] - 1:
+                at_work.discard(threading.get_ident())
+            return False
+
+        self._descent = replace(self._descent, interrupted=interrupted)
+        run(self, *arguments)
+
+    monkeypatch.setattr(Table, "run", spy)
+    monkeypatch.setattr("tsframe.training.table.THIN", thin)
+    assert_same_bits(train(students, device="cpu", threads=2), alone)
+    assert max(seen) == most
 
 
 def test_threads_that_one_engine_thread_takes_up_are_not_those_of_another():

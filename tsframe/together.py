@@ -121,12 +121,10 @@ def train_tasks(
             def begin(stack: list[int]) -> Future[dict[str, np.ndarray] | None]:
                 mine = cast(list[StepTask], [tasks[k] for k in stack])
                 route = routes[mine[0].precision]
-                # Only oneDNN's bits do not depend on the number of threads.
-                share = crew.share if route.name == "onednn" else lambda: 1
                 hands = (lambda: idle) if idle else crew.share
                 now = functools.partial(draw_side_by_side, mine, hands, interrupted.is_set)
                 draw = ahead.later(now) if idle else now
-                arguments = (mine, device, route, interrupted.is_set, share, replays, draw)
+                arguments = (mine, device, route, interrupted.is_set, crew, replays, draw)
                 return pool.submit(_train_if_it_fits, *arguments)
 
             jobs: dict[Future[Any], list[int]] = {begin(stack): stack for stack in stacks}
@@ -171,13 +169,13 @@ def _train_if_it_fits(
     device: torch.device,
     route: Route,
     interrupted: Callable[[], bool],
-    threads: Callable[[], int],
+    crew: Crew,
     replays: Replays,
     draw: Callable[[], Drawn],
 ) -> dict[str, np.ndarray] | None:
     """Train a batch, or give None if the device has no memory for several students at once."""
     try:
-        return train_batch(tasks, device, route, interrupted, threads, replays, draw)
+        return train_batch(tasks, device, route, interrupted, crew, replays, draw)
     except torch.OutOfMemoryError:
         if len(tasks) == 1:
             raise

@@ -105,6 +105,8 @@ class Products:
         Whether torch adds a product of first layers to a multiple of what is there in one call: if
         that has the bits of two calls, or bits do not matter. So momentum that all students of a
         stack share rides in the product.
+    threads_free : bool
+        Whether all this has the same bits on any number of threads.
     fusions : Fusions or None
         What comes right after products, where the route has that.
     """
@@ -112,6 +114,7 @@ class Products:
     first: Product = _wide
     behind: Product = _slotwise
     fused_sums: bool = False
+    threads_free: bool = False
     fusions: Fusions | None = None
 
     def ready(self, left: Tensor, right: Tensor, out: Tensor) -> Callable[[], object]:

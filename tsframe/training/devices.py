@@ -4,12 +4,14 @@ import ctypes
 import functools
 import math
 import os
+import threading
 from typing import Any
 
 import threadpoolctl
 import torch
 
 __all__ = [
+    "ALONE",
     "Crew",
     "claim_thread",
     "cpu_count",
@@ -128,15 +130,25 @@ class Crew:
     threads : int
         Of the call.
     jobs : int
-        Not finished yet, those that wait included; whoever sees one finish lowers the number.
+        Not finished yet, begun or not; whoever sees one finish lowers the number.
+
+    Attributes
+    ----------
+    turn : context manager
+        For work that is mostly calls: only one thread at a time is in it. The interpreter makes one
+        call at a time, and threads that alternate wait for each other at every one: two steps of
+        one student of width 30 take 590 us side by side, 140 each one after the other.
     """
 
     def __init__(self, threads: int, jobs: int) -> None:
-        self.threads, self.jobs = threads, jobs
+        self.threads, self.jobs, self.turn = threads, jobs, threading.Lock()
 
     def share(self) -> int:
         """Give the number of threads that a job may use now; while it works it can only grow."""
         return max(1, self.threads // max(1, self.jobs))
+
+
+ALONE = Crew(1, 1)
 
 
 def share_operations(threads: int) -> None:

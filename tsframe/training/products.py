@@ -193,7 +193,8 @@ def product_route(
         if kind == "cuda":
             yield _cuda_route(precision, mode, device)
         elif _accurate:
-            yield replace(ONEDNN, products=Products(fused_sums=onednn_fuses_sums()))
+            products = Products(fused_sums=onednn_fuses_sums(), threads_free=True)
+            yield replace(ONEDNN, products=products)
         else:
             yield BLAS
         if setting.fp32_precision != _taken[kind]:
