@@ -108,7 +108,8 @@ def test_who_has_stopped_keeps_its_values():
 
 
 def test_who_has_not_gone_on_is_not_measured_again(monkeypatch):
-    seen, plain = [], LayerNorms.__call__
+    seen: list[tuple[object, int]] = []
+    plain = LayerNorms.__call__
 
     def noted(measure, learned):
         seen.extend(zip(learned.tasks, learned.steps, strict=True))
