@@ -25,6 +25,7 @@ from tsframe.training.devices import claim_thread, Crew, share_operations
 from tsframe.training.orders import epoch_order
 from tsframe.training.sam import SAM
 from tsframe.training.sgd import SGD
+from tsframe.training.sharing import Choice
 from tsframe.training.stopping import TrainLossBelow, ZeroTrainError
 from tsframe.training.table import Table
 from tsframe.trial import train
@@ -193,6 +194,7 @@ def test_threads_that_join_a_stack_at_any_step_change_no_bit(student, training, 
 
     monkeypatch.setattr("tsframe.training.table.share_operations", spy)
     monkeypatch.setattr("tsframe.training.table.WORTH_A_THREAD", 1.0)
+    monkeypatch.setattr(Choice, "threads", lambda choice, most: most)
     monkeypatch.setattr(Crew, "share", lambda crew: draw.choice([1, 2, 3]))
     joined = train(students, device="cpu", threads=2)
     if joined.attrs["products"] == "onednn":
@@ -220,6 +222,7 @@ def test_threads_without_a_stack_of_their_own_join_those_that_are_left(monkeypat
 
     monkeypatch.setattr(Crew, "share", spy)
     monkeypatch.setattr("tsframe.training.table.WORTH_A_THREAD", 1.0)
+    monkeypatch.setattr(Choice, "threads", lambda choice, most: most)
     monkeypatch.setattr("tsframe.training.table.THIN", 0.0)
     joined = train(students, device="cpu", threads=4)
     if joined.attrs["products"] == "onednn":

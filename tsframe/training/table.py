@@ -26,6 +26,7 @@ from tsframe.training.losses import Objective
 from tsframe.training.minibatches import TrainingSet
 from tsframe.training.optimizer import Absorb, Optimization
 from tsframe.training.residing import Residence
+from tsframe.training.sharing import Choice
 
 __all__ = ["Descent", "Table"]
 
@@ -90,7 +91,7 @@ class Table:
         self._present = np.zeros(len(cohort.specs), dtype=int)
         self._present[stack.layout.students] = 1
         work = stack.layout.work * descent.training_set.batch_size
-        self._thin, self._threads = work <= THIN, 1
+        self._thin, self._threads, self._choice = work <= THIN, 1, Choice()
         self._most = int(work / WORTH_A_THREAD) if stack.products.threads_free else 1
         self._found: dict[int, tuple[Tensor, Tensor]] = {}
         self._step = 0
@@ -129,7 +130,8 @@ class Table:
                 if descent.interrupted():
                     raise InterruptedError(f"training was interrupted after {self._step} steps")
                 if self._most > 1:
-                    self._threads = min(self._most, descent.crew.share())
+                    most = min(self._most, descent.crew.share())
+                    self._threads = self._choice.threads(most)
                 self._state.prepare(done)
                 for k in range(0 if whole else descent.minibatches):
                     coming = training_set.find(self._seated, self._step * descent.minibatches + k)
