@@ -201,7 +201,7 @@ REFUSED = {
     "broken": (("plan", "broken"), "broken.py, line 3: ZeroDivisionError: division by zero"),
     "syntax": (("plan", "twisted"), "twisted.py, line 1: SyntaxError"),
     "no sweep": (("plan", "bare"), "bare.py must define `sweep = Sweep(...)`; got 3"),
-    "jobs": (("run", "good", "--jobs", "0"), "n_jobs must be an integer >= 1"),
+    "jobs": (("run", "good", "--jobs", "0"), "n_jobs (--jobs) must be an integer >= 1"),
     "device": (("run", "good", "--device", "gpu"), "device must be auto, cpu, cuda"),
     "store": (("run", "good", "--store", "sweeps"), "sweeps is a folder without zarr.json"),
     "status": (("status", "good"), "there is no store at"),

@@ -218,7 +218,7 @@ def test_a_worker_uses_no_more_threads_than_its_share(
 
 @pytest.mark.parametrize("n_jobs", [0, -2, 1.5, "two", True])
 def test_a_bad_number_of_workers_is_refused(tmp_path: Path, n_jobs: Any) -> None:
-    with pytest.raises(ValueError, match="n_jobs must be an integer >= 1, or -1"):
+    with pytest.raises(ValueError, match=r"n_jobs \(--jobs\) must be an integer >= 1, or -1"):
         run(small(), tmp_path / "s.zarr", n_jobs=n_jobs)
     assert not any(tmp_path.iterdir())
 

@@ -177,7 +177,7 @@ def muster(n_jobs: int | None, device: str) -> Crew:
     wanted = configured if n_jobs is None else n_jobs
     if wanted is not None and (type(wanted) is not int or (wanted < 1 and wanted != -1)):
         raise ValueError(
-            f"n_jobs must be an integer >= 1, or -1 for one worker a core; got {wanted!r}."
+            f"n_jobs (--jobs) must be an integer >= 1, or -1 for one worker a core; got {wanted!r}."
         )
     crew = Crew(name, 1, 1, bool(backend.supports_return_generator))
     found = len(gpus()) if device in ("auto", "cuda") else 0
