@@ -32,8 +32,8 @@ SAID = ("device", "precision", "products", "mode", "torch")  # by the engine, an
 TOGETHER = ("precision", "products")  # of which a call may take several
 TRAINING = (  # the rooms that decide numbers; all else only asks for them and keeps them
     "checks kept streams spectra slopes inputs arrays balancing teachers corruptions samples "
-    "augmentations theory students training tasks measures batch solving together costs trial "
-    "perceptron completion"
+    "augmentations theory students training tasks measures batch ahead solving together costs "
+    "trial perceptron completion"
 ).split()
 
 History: TypeAlias = Mapping[int, tuple[Mapping[str, Any], Mapping[str, Any]]]

@@ -89,7 +89,7 @@ def repeat(store: Store, sweep: Sweep, repeats: int, device: str) -> tuple[int, 
             name = describe(store.cell(cell))
             tried.append(Again(name, origin(here, engine), error, *compared(then, now)))
         count += len(tried)
-        study = [(facts.get("git") or {}).get("commit", "")[:8] for facts in (begun, here)]
+        study = [(facts.get("git") or {}).get("commit", "not told")[:8] for facts in (begun, here)]
         findings += told(run, origins.get(run, Origin()), tried, study)
     return count, findings
 
