@@ -8,8 +8,9 @@ stack takes
 
 where a unit is a hidden or an output unit. The constants were fitted to 31 stacks of widths 5 to
 500, depths 0 to 4, batches of 32 to 512, dimensions 50 to 1000 and 1 to 32 students a data set, on
-one core of a Xeon of 160 GFLOP/s: half of them within 3 to 6 percent, nine tenths within 11 to 26,
-from run to run.
+one core of a Xeon of 160 GFLOP/s: half of them within 3 to 9 percent, nine tenths within 11 to 26,
+from run to run. STEP and three LAYERs are 260 us; since steps make fewer calls one thread alone
+takes 150 to 200. Tables are cut by it, and threads that work side by side pay more for every call.
 `python -m tests.benchmarks.step_costs` fits them anew.
 """
 

@@ -2,8 +2,9 @@
 
 A stack whose students stop at very different times begins as several tables, each as large as the
 cache holds. From one look to the next a table takes all its steps before another takes its own. At
-a look those who go on sit down at as few tables as will hold them, so that the last of them all
-share the price of a step.
+a look those who go on sit down at those tables at which a step costs least, see
+`tsframe.training.batching.tables_of`. Small tables of several engine threads take turns, and a
+large one may have its operations shared by threads that have nothing else to do.
 """
 
 import contextlib
