@@ -202,7 +202,7 @@ REFUSED = {
     "syntax": (("plan", "twisted"), "twisted.py, line 1: SyntaxError"),
     "no sweep": (("plan", "bare"), "bare.py must define `sweep = Sweep(...)`; got 3"),
     "jobs": (("run", "good", "--jobs", "0"), "n_jobs (--jobs) must be an integer >= 1"),
-    "device": (("run", "good", "--device", "gpu"), "device must be auto, cpu, cuda"),
+    "device": (("run", "good", "--device", "gpu"), "device must be auto, cpu, cuda or cuda:N"),
     "store": (("run", "good", "--store", "sweeps"), "sweeps is a folder without zarr.json"),
     "status": (("status", "good"), "there is no store at"),
     "only": (("run", "good", "--only", "sloppe=1"), "'sloppe', which is no axis; did you mean 's"),

@@ -164,8 +164,8 @@ def muster(n_jobs: int | None, device: str) -> Crew:
         If the number of workers is neither positive nor -1, the device has no known name, there
         are fewer GPUs than workers, or the backend cannot tell of a death.
     """
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
-        raise ValueError(f"device must be auto, cpu, cuda, cuda:N or mps; got {device!r}.")
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise ValueError(f"device must be auto, cpu, cuda or cuda:N; got {device!r}.")
     backend, given = get_active_backend()
     configured: int | None = given  # None unless joblib.parallel_config says otherwise
     name = type(backend).__name__.removesuffix("Backend").lower()
