@@ -1,7 +1,7 @@
 """Whether several threads take a step faster than one: tried, and tried again.
 
 On cores of their own they do. Where somebody else works on these cores, too, a thread that has to
-wait for its core keeps the others waiting at every operation, and steps can take ten times as long.
+wait for its core keeps the others waiting at every operation, and steps take several times as long.
 The number of threads changes no bit, so that a clock may decide on it.
 """
 
