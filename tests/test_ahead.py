@@ -39,8 +39,10 @@ def idle(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left() -> Iterator[None]:
+    before = set(threading.enumerate())  # other tests may leave some
     yield
-    assert [one.name for one in threading.enumerate() if one.name.startswith("tsframe")] == []
+    left = set(threading.enumerate()) - before
+    assert [one.name for one in left if one.name.startswith("tsframe")] == []
 
 
 def test_who_draws_and_when_enters_no_result(idle: int) -> None:
