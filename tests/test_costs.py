@@ -111,12 +111,14 @@ def test_exact_students_tell_all_their_work_as_their_own():
 class Clock:
     def __init__(self):
         self.calls = 0
+        self.seeds = []
 
     def make(self, width, seed, lr, max_steps):
         return trial(student=MLP(width), seed=seed)
 
     def train(self, trials):
         self.calls += 1
+        self.seeds.append({one.seed for one in trials})
 
 
 def test_a_speed_is_measured_once_and_kept(monkeypatch, tmp_path):
@@ -139,6 +141,13 @@ def test_a_speed_is_measured_once_and_kept(monkeypatch, tmp_path):
         assert kept_speed(CPU, clock.make, clock.train) > 0 and clock.calls > calls
         assert kept_speed(CPU, clock.make, clock.train) > 0, "it was mended"
     assert clock.calls > calls
+
+
+def test_a_speed_is_measured_on_data_that_nothing_has_drawn(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    clock = Clock()
+    kept_speed(CPU, clock.make, clock.train)
+    assert sum(map(len, clock.seeds)) == len(set().union(*clock.seeds)), "kept data cost nothing"
 
 
 def test_a_speed_that_cannot_be_kept_is_measured_again(monkeypatch, tmp_path):

@@ -67,15 +67,13 @@ def main() -> None:
         seconds = time.perf_counter() - start
         peak = float(tsframe.open_store(store)["ledger"].sel(entry="peak_bytes").max())
         told = math.sqrt(math.prod(planned.estimate[:2]))
-        print(
-            json.dumps([math.sqrt(math.prod(planned.estimate[:2])), seconds, planned.memory, peak])
-        )
+        print(json.dumps([told, seconds, planned.memory, peak]))
         return
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "XDG_CACHE_HOME": folder}
-        print(
-            f"{'sweep':8}{'predicted':>12}{'taken':>10}{'ratio':>8}{'memory':>12}{'peak':>10}{'ratio':>8}"
-        )
+        titles = ("predicted", "taken", "ratio", "memory", "peak", "ratio")
+        widths = (12, 10, 8, 12, 10, 8)
+        print("sweep   " + "".join(f"{t:>{w}}" for t, w in zip(titles, widths, strict=True)))
         for name in sys.argv[1:] or sweeps():
             command = [sys.executable, "-m", "tests.benchmarks.forecasts", name]
             done = subprocess.run(

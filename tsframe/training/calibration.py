@@ -63,7 +63,7 @@ def kept_speed(
         return float(known[name])
     except (OSError, ValueError, KeyError, TypeError):
         known = {}
-    speed = float(np.median([_speed(make, train) for _ in range(3)]))
+    speed = float(np.median([_speed(make, train, 100 * k) for k in range(3)]))
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         known = found if isinstance(found, dict) else {}
@@ -79,13 +79,21 @@ def kept_speed(
     return speed
 
 
-def _speed(make: Callable[[int, int, float, int], T], train: Callable[[list[T]], Any]) -> float:
-    """Train some small sweeps; give their predicted work by the seconds taken."""
+def _speed(
+    make: Callable[[int, int, float, int], T], train: Callable[[list[T]], Any], first: int
+) -> float:
+    """Train some small sweeps; give their predicted work by the seconds taken.
+
+    Their seeds, from `first` on, are new to this process: what was drawn before is kept, and sweeps
+    do not find it so.
+    """
     work, seconds = 0.0, 0.0
     for width, sets, students, steps in SMALL_SWEEPS:
         rates = [0.01 * (k + 1) for k in range(students)]
-        trials = [make(width, seed, lr, steps) for seed in range(sets) for lr in rates]
-        train([make(width, 0, 0.01, 1)])  # compiles its kernels
+        seeds = range(first + 1, first + 1 + sets)
+        first += 1 + sets
+        trials = [make(width, seed, lr, steps) for seed in seeds for lr in rates]
+        train([make(width, seeds[0] - 1, 0.01, 1)])  # compiles its kernels
         start = time.perf_counter()
         train(trials)
         seconds += time.perf_counter() - start
