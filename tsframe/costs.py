@@ -46,7 +46,7 @@ DROPPED, MASKS = 785.0, 4.4e7  # to draw whether a hidden unit is silent; for a 
 VARIED, VARYING = 1000.0, 2e7  # for a number that an augmentation varies; for a data set
 TURNED = 500.0  # more, if inputs are rotated, besides the products with the basis
 DATA = 12.0  # bytes of an input, in float64 and as the engine has it
-PROCESS = 4.5e8  # bytes of a process with torch in it that has trained something small
+PROCESS = 5e8  # bytes of a process with torch and zarr in it that has trained something small
 
 
 class CostedTask(AnyTask, Protocol):
