@@ -22,6 +22,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import LogLocator
 
 import tsframe
 from tsframe.samples import Samples
@@ -113,16 +114,21 @@ def main() -> None:
     figure, panels = plt.subplots(2, 4, figsize=(12, 5.4), layout="constrained")
     for axis, panel in zip(AXES, panels.flat, strict=False):
         mine = [k for k, (name, *_) in enumerate(points) if name == axis]
-        panel.plot(AXES[axis], each[mine], "o", color="C0", label="measured")
-        panel.plot(AXES[axis], expected[mine], color="0.4", lw=1, label="predicted from the work")
-        panel.set(xscale="symlog" if axis == "depth" else "log", yscale="log", xlabel=axis)
+        scale = 1e3 if axis == "steps" else 1.0
+        panel.plot(AXES[axis], each[mine] / scale, "o", color="C0", label="measured")
+        model = expected[mine] / scale
+        panel.plot(AXES[axis], model, color="0.4", lw=1, label="predicted from the work")
+        scales = dict(xscale="symlog" if axis == "depth" else "log", yscale="log")
+        panel.set(**scales, xlabel="students a data set" if axis == "shared" else axis)
         panel.set_xticks(AXES[axis], [str(v) for v in AXES[axis]], minor=False)
-        panel.minorticks_off()
         low, high = panel.get_ylim()
         panel.set_ylim(min(low, high / 8), high)
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.minorticks_off()
     panels[0, 0].set_ylabel("us a student and step")
     panels[1, 0].set_ylabel("us a student and step")
-    panels[1, 2].set_ylabel("us, all students and steps")
+    panels[1, 2].set_ylabel("ms, all students and steps")
     panels[1, 3].axis("off")
     panels[1, 3].legend(*panels[0, 0].get_legend_handles_labels(), loc="center", frameon=False)
     figure.suptitle("What a step of a student costs, and what it depends on")
