@@ -21,7 +21,7 @@ from tsframe.batch import train_batch
 from tsframe.students.mlp import MLP
 from tsframe.training.adam import Adam
 from tsframe.training.batching import tables_of
-from tsframe.training.devices import claim_thread, Crew, share_operations
+from tsframe.training.devices import claim_thread, EngineThreads, share_operations
 from tsframe.training.orders import epoch_order
 from tsframe.training.sam import SAM
 from tsframe.training.sgd import SGD
@@ -195,7 +195,7 @@ def test_threads_that_join_a_stack_at_any_step_change_no_bit(student, training, 
     monkeypatch.setattr("tsframe.training.table.share_operations", spy)
     monkeypatch.setattr("tsframe.training.table.WORTH_A_THREAD", 1.0)
     monkeypatch.setattr(Choice, "threads", lambda choice, most: most)
-    monkeypatch.setattr(Crew, "share", lambda crew: draw.choice([1, 2, 3]))
+    monkeypatch.setattr(EngineThreads, "share", lambda engine_threads: draw.choice([1, 2, 3]))
     joined = train(students, device="cpu", threads=2)
     if joined.attrs["products"] == "onednn":
         assert {1, 2, 3} <= set(shared)
@@ -210,18 +210,18 @@ def test_threads_without_a_stack_of_their_own_join_those_that_are_left(monkeypat
     ]
     alone = train(students, device="cpu", threads=1)
     asked: dict[int, list[int]] = {}
-    share = Crew.share
+    share = EngineThreads.share
 
-    def spy(crew):
+    def spy(engine_threads):
         mine = asked.setdefault(threading.get_ident(), [])
         patience = time.monotonic() + 20.0
-        while len(mine) == 10 and crew.jobs > 1:  # the long one waits for the others
+        while len(mine) == 10 and engine_threads.jobs > 1:  # the long one waits for the others
             assert time.monotonic() < patience
             time.sleep(0.001)
-        mine.append(share(crew))
+        mine.append(share(engine_threads))
         return mine[-1] if mine[-1] == 4 else 1
 
-    monkeypatch.setattr(Crew, "share", spy)
+    monkeypatch.setattr(EngineThreads, "share", spy)
     monkeypatch.setattr("tsframe.training.table.WORTH_A_THREAD", 1.0)
     monkeypatch.setattr(Choice, "threads", lambda choice, most: most)
     monkeypatch.setattr("tsframe.training.table.THIN", 0.0)
@@ -293,8 +293,8 @@ def test_threads_that_one_engine_thread_takes_up_are_not_those_of_another():
 
 
 def test_one_thread_of_a_worker_stays_one():
-    assert [Crew(1, jobs).share() for jobs in (0, 1, 5)] == [1, 1, 1]
-    assert [Crew(5, jobs).share() for jobs in (9, 5, 3, 2, 1)] == [1, 1, 1, 2, 5]
+    assert [EngineThreads(1, jobs).share() for jobs in (0, 1, 5)] == [1, 1, 1]
+    assert [EngineThreads(5, jobs).share() for jobs in (9, 5, 3, 2, 1)] == [1, 1, 1, 2, 5]
 
 
 TEAMS = """

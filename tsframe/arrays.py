@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tsframe.inputs import whole
+from tsframe.checks import whole
 from tsframe.streams import stream
 
 __all__ = ["ArrayInputs", "OwnLabels", "check_rows"]

@@ -27,7 +27,7 @@ from tsframe.students.stack import Stack
 from tsframe.tasks import draw_tasks, draw_validation, Each
 from tsframe.training.adam import Adam
 from tsframe.training.batching import tables_of
-from tsframe.training.devices import ALONE, Crew, table_bytes
+from tsframe.training.devices import ALONE, EngineThreads, table_bytes
 from tsframe.training.engine import Snapshot, train_stack
 from tsframe.training.folding import folded
 from tsframe.training.graphs import Replays
@@ -161,7 +161,7 @@ def train_batch(
     device: torch.device,
     route: Route,
     interrupted: Callable[[], bool],
-    crew: Crew = ALONE,
+    engine_threads: EngineThreads = ALONE,
     replays: Replays | None = None,
     draw: Callable[[], Drawn] | None = None,
 ) -> dict[str, np.ndarray]:
@@ -180,7 +180,7 @@ def train_batch(
         must have one shape.
     interrupted : callable
         Asked before every step; training ends with InterruptedError once it says so.
-    crew : Crew
+    engine_threads : EngineThreads
         Whose threads may share an operation.
     replays : Replays, optional
         Records whole steps; see `tsframe.training.graphs`.
@@ -258,7 +258,7 @@ def train_batch(
         (*first.curve_steps, *first.measure_steps),
         interrupted,
         scales,
-        crew,
+        engine_threads,
         validation,
         [task.student.dropout for task in tasks],
         replays if route.recordable else None,

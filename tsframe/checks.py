@@ -17,6 +17,7 @@ __all__ = [
     "real_number",
     "repr_of",
     "steps_asked",
+    "whole",
     "whole_number",
 ]
 
@@ -121,3 +122,12 @@ def whole_number(value: object, low: int, sentence: str) -> int:
     if value < low:
         raise ValueError(sentence)
     return int(value)
+
+
+def whole(name: str, value: object, low: int) -> int:
+    """Give a whole number of at least `low` as an int, or refuse it by name.
+
+    What is refused, and how, `whole_number` says.
+    """
+    sentence = f"{name} must be a whole number >= {low}; got {name}={value!r}."
+    return whole_number(value, low, sentence)

@@ -16,12 +16,12 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tsframe.checks import whole_number
+from tsframe.checks import whole
 from tsframe.kept import Kept
 from tsframe.spectra import Spectrum
 from tsframe.streams import stream
 
-__all__ = ["Gaussian", "Inputs", "whole"]
+__all__ = ["Gaussian", "Inputs"]
 
 KEPT = 96e6  # bytes of standard normals that are kept: 11 seeds of dim 200, test rows and all
 LARGEST = 32e6  # bytes of a sample of them above which it is drawn anew each time
@@ -228,12 +228,3 @@ def _rotation(dim: int, seed: int) -> NDArray[np.float64]:
         return basis
 
     return _rotations.get((dim, seed), draw)
-
-
-def whole(name: str, value: object, low: int) -> int:
-    """Give a whole number of at least `low` as an int, or refuse it by name.
-
-    What is refused, and how, `tsframe.checks.whole_number` says.
-    """
-    sentence = f"{name} must be a whole number >= {low}; got {name}={value!r}."
-    return whole_number(value, low, sentence)

@@ -29,6 +29,7 @@ __all__ = [
     "pending",
     "settled",
     "sha256_of",
+    "trained",
     "vouched",
 ]
 
@@ -149,6 +150,17 @@ def extended(sums: npt.NDArray[np.uint32], rows: npt.NDArray[np.uint8]) -> npt.N
     for column in np.ascontiguousarray(rows.T):
         sums = TABLE[(sums ^ column) & 255] ^ (sums >> np.uint32(8))
     return ~sums
+
+
+def trained(rows: Array) -> npt.NDArray[np.bool_]:
+    """Tell which cells have been trained to the end, diverged ones included.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (..., entries)
+        Of the ledger.
+    """
+    return np.isin(rows[..., 0], (State.DONE, State.DIVERGED))
 
 
 def vouched(

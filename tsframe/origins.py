@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tsframe.ledger import Array, ENTRIES, State
+from tsframe.ledger import Array, ENTRIES, trained
 
 __all__ = ["Origin", "Written", "mixture", "origin", "written"]
 
@@ -163,7 +163,7 @@ def written(ledger: Array, origins: Mapping[int, Origin]) -> tuple[Written, ...]
         Of each run; one that is missing is unknown.
     """
     rows = ledger.reshape(-1, len(ENTRIES))
-    ended = np.isin(rows[:, 0], (State.DONE, State.DIVERGED))
+    ended = trained(rows)
     runs, counts = np.unique(rows[ended, ENTRIES.index("run")].astype(int), return_counts=True)
     groups: dict[Origin, list[tuple[int, int]]] = {}
     for run, count in zip(runs.tolist(), counts.tolist(), strict=True):

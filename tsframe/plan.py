@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from tsframe.chunks import Grid
 from tsframe.forecast import forecast_memory, forecast_seconds
-from tsframe.ledger import Array, pending, State
+from tsframe.ledger import Array, pending, State, trained
 from tsframe.places import place, stands
 from tsframe.selection import choose, Only
 from tsframe.store import Store
@@ -84,7 +84,7 @@ class Plan:
     @property
     def done(self) -> int:
         """Number of cells that are done, diverged ones included."""
-        return int(np.isin(self.ledger[:, 0], (State.DONE, State.DIVERGED)).sum())
+        return int(trained(self.ledger).sum())
 
     @property
     def failed(self) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tsframe.axes import describe
 from tsframe.findings import Finding
-from tsframe.ledger import Array, ENTRIES, State
+from tsframe.ledger import Array, ENTRIES, trained
 from tsframe.origins import Origin, origin
 from tsframe.provenance import facts
 from tsframe.rows import train_rows
@@ -69,7 +69,7 @@ def repeat(store: Store, sweep: Sweep, repeats: int, device: str) -> tuple[int, 
     whole = store.fit(sweep).whole
     ledger, measures = store.load()
     flat = ledger.reshape(-1, len(ENTRIES))
-    ended = np.isin(flat[:, 0], (State.DONE, State.DIVERGED))
+    ended = trained(flat)
     runs = flat[:, ENTRIES.index("run")].astype(int)
     numbers, origins, here = np.random.default_rng(), store.runs.origins(), facts(sweep.file)
     count, findings = 0, []

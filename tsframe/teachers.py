@@ -24,8 +24,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import erf, expit
 
 from tsframe.balancing import balancing_biases
-from tsframe.checks import real_number
-from tsframe.inputs import Inputs, whole
+from tsframe.checks import real_number, whole
+from tsframe.inputs import Inputs
 from tsframe.kept import Kept
 from tsframe.streams import stream
 

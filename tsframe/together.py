@@ -25,8 +25,8 @@ from tsframe.training.batching import stacks_of
 from tsframe.training.devices import (
     claim_thread,
     cpu_count,
-    Crew,
     device_name,
+    EngineThreads,
     free_memory,
     idle_cores,
     release_team,
@@ -114,17 +114,17 @@ def train_tasks(
             for k in (k for k, task in enumerate(tasks) if task.exact):
                 data_sets[tasks[k].sharing_key, tasks[k].objective].append(k)
 
-            crew = Crew(threads, len(stacks) + len(data_sets))
+            engine_threads = EngineThreads(threads, len(stacks) + len(data_sets))
             if threads > 1:
                 release_team()
 
             def begin(stack: list[int]) -> Future[dict[str, np.ndarray] | None]:
                 mine = cast(list[StepTask], [tasks[k] for k in stack])
                 route = routes[mine[0].precision]
-                hands = (lambda: idle) if idle else crew.share
+                hands = (lambda: idle) if idle else engine_threads.share
                 now = functools.partial(draw_side_by_side, mine, hands, interrupted.is_set)
                 draw = ahead.later(now) if idle else now
-                arguments = (mine, device, route, interrupted.is_set, crew, replays, draw)
+                arguments = (mine, device, route, interrupted.is_set, engine_threads, replays, draw)
                 return pool.submit(_train_if_it_fits, *arguments)
 
             jobs: dict[Future[Any], list[int]] = {begin(stack): stack for stack in stacks}
@@ -135,11 +135,11 @@ def train_tasks(
                 for job in wait(jobs, return_when=FIRST_COMPLETED).done:
                     students = jobs.pop(job)
                     rows = job.result()
-                    crew.jobs -= 1
+                    engine_threads.jobs -= 1
                     if rows is not None:
                         _write_rows(result, tasks, students, rows)
                         continue
-                    halved, crew.jobs = halved + 1, crew.jobs + 2
+                    halved, engine_threads.jobs = halved + 1, engine_threads.jobs + 2
                     middle = len(students) // 2
                     for half in (students[:middle], students[middle:]):
                         jobs[begin(half)] = half
@@ -169,13 +169,13 @@ def _train_if_it_fits(
     device: torch.device,
     route: Route,
     interrupted: Callable[[], bool],
-    crew: Crew,
+    engine_threads: EngineThreads,
     replays: Replays,
     draw: Callable[[], Drawn],
 ) -> dict[str, np.ndarray] | None:
     """Train a batch, or give None if the device has no memory for several students at once."""
     try:
-        return train_batch(tasks, device, route, interrupted, crew, replays, draw)
+        return train_batch(tasks, device, route, interrupted, engine_threads, replays, draw)
     except torch.OutOfMemoryError:
         if len(tasks) == 1:
             raise

@@ -22,10 +22,10 @@ from tsframe.batch import (
     MEASURES_OVER_STEPS,
     StepTask,
 )
-from tsframe.checks import later, repr_of, steps_asked
+from tsframe.checks import later, repr_of, steps_asked, whole
 from tsframe.corruptions import check_corruption, Corruption
 from tsframe.costs import CostedTask, memory_of, shared_work, work_of, working_set_of
-from tsframe.inputs import Gaussian, whole
+from tsframe.inputs import Gaussian
 from tsframe.measures.asking import check_asked, declare, Measure
 from tsframe.measures.learned import StudentShape
 from tsframe.samples import check_label_noise

@@ -28,6 +28,7 @@ Draw: TypeAlias = Callable[..., Tensor]
 Clock: TypeAlias = Callable[[Callable[[], object]], float]
 CLASSES = Objective("cross_entropy", 10)
 DIM, BATCH, STEPS = 200, 128, 50  # of students on the chip
+SHAPES = ((10, 1), (63, 1), (31, 2))  # width and depth of theirs
 
 
 def kernel_rows(
@@ -81,7 +82,7 @@ def kernel_rows(
                 "ms",
                 partial(_milliseconds, refused, clock, call, draw, students, fused),
             )
-    for width, depth in ((10, 1), (63, 1), (31, 2)):
+    for width, depth in SHAPES:
         rehearsal = Rehearsal(width, depth, DIM, 10, "relu", CLASSES)
         refused = partial(_told, refusal_of_residents, device, rehearsal)
         many = size(4096)

@@ -14,14 +14,13 @@ import torch
 
 import tsframe
 from tests.benchmarks.cases import CLASSES, DIM, trial
-from tests.benchmarks.kernels import Row
+from tests.benchmarks.kernels import BATCH, Row, SHAPES
 from tsframe.training.kernels.rehearsal import refusal_of_residents, Rehearsal
 from tsframe.training.losses import Objective
 from tsframe.training.residing import SWITCH
 
 __all__ = ["resident_rows"]
 
-BATCH = 128
 REPEATS = 3
 STEPS = 100, 1100  # of a short and a long training; what the long one takes more is told
 
@@ -42,7 +41,7 @@ def resident_rows(device: torch.device, size: Callable[[int], int]) -> Iterator[
         What is measured, its unit, and the measurement, NaN where there is no GPU or, of residents,
         where they are refused.
     """
-    for width, depth in ((10, 1), (63, 1), (31, 2)):
+    for width, depth in SHAPES:
         for students in (size(1024), 1):
             what = f"{students} students of width {width}, depth {depth}, batch {BATCH}, engine"
             for name, switch in (("with residents", "1"), ("without", "0")):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tsframe.checks import real_number, whole_number
+from tsframe.checks import real_number, whole
 from tsframe.streams import stream
 
 __all__ = ["DeepFactorization", "GradientFlow", "State", "flow"]
@@ -51,8 +51,7 @@ class DeepFactorization:
     aligned: bool = False
 
     def __post_init__(self) -> None:
-        sentence = f"layers must be a whole number >= 1; got layers={self.layers!r}."
-        object.__setattr__(self, "layers", whole_number(self.layers, 1, sentence))
+        object.__setattr__(self, "layers", whole("layers", self.layers, 1))
         sentence = f"start must be a number > 0; got start={self.start!r}. From zero nothing moves."
         object.__setattr__(self, "start", real_number(self.start, sentence, strict=True))
         if not isinstance(self.aligned, bool | np.bool_):
@@ -113,8 +112,7 @@ class GradientFlow:
             raise ValueError(sentence)
         sentence = f"tolerance must be a number > 0; got tolerance={self.tolerance!r}."
         object.__setattr__(self, "tolerance", real_number(self.tolerance, sentence, strict=True))
-        sentence = f"max_steps must be a whole number >= 1; got max_steps={self.max_steps!r}."
-        object.__setattr__(self, "max_steps", whole_number(self.max_steps, 1, sentence))
+        object.__setattr__(self, "max_steps", whole("max_steps", self.max_steps, 1))
 
 
 @dataclass(frozen=True, eq=False)

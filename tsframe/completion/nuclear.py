@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tsframe.checks import real_number, whole_number
+from tsframe.checks import real_number, whole
 
 __all__ = ["ADMM", "Completed", "NuclearNorm", "least_nuclear_norm"]
 
@@ -48,8 +48,7 @@ class ADMM:
     def __post_init__(self) -> None:
         sentence = f"gap must be a number > 0; got gap={self.gap!r}. It is relative."
         object.__setattr__(self, "gap", real_number(self.gap, sentence, strict=True))
-        sentence = f"max_steps must be a whole number >= 1; got max_steps={self.max_steps!r}."
-        object.__setattr__(self, "max_steps", whole_number(self.max_steps, 1, sentence))
+        object.__setattr__(self, "max_steps", whole("max_steps", self.max_steps, 1))
 
 
 @dataclass(frozen=True, eq=False)

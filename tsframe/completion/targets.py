@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tsframe.checks import real_number, whole_number
+from tsframe.checks import real_number, whole, whole_number
 from tsframe.streams import stream
 
 __all__ = ["LowRank", "observed_entries"]
@@ -46,8 +46,7 @@ class LowRank:
     strengths: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        sentence = f"dim must be a whole number >= 1; got dim={self.dim!r}."
-        object.__setattr__(self, "dim", whole_number(self.dim, 1, sentence))
+        object.__setattr__(self, "dim", whole("dim", self.dim, 1))
         sentence = f"rank must be a whole number in [1, dim={self.dim}]; got rank={self.rank!r}."
         object.__setattr__(self, "rank", whole_number(self.rank, 1, sentence))
         if self.rank > self.dim:

@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from tsframe.checks import check_steps_asked, whole_number
+from tsframe.checks import check_steps_asked, whole, whole_number
 from tsframe.completion.factorization import DeepFactorization, flow, GradientFlow
 from tsframe.completion.nuclear import ADMM, least_nuclear_norm, NuclearNorm
 from tsframe.completion.targets import LowRank, observed_entries
@@ -87,8 +87,7 @@ class Completion:
         object.__setattr__(self, "observed", whole_number(self.observed, 1, sentence))
         if self.observed > entries:
             raise ValueError(sentence)
-        sentence = f"seed must be a whole number >= 0; got seed={self.seed!r}."
-        object.__setattr__(self, "seed", whole_number(self.seed, 0, sentence))
+        object.__setattr__(self, "seed", whole("seed", self.seed, 0))
         steps = tuple(int(step) for step in self.curve_steps)
         object.__setattr__(self, "curve_steps", steps)
         if steps and not deep:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tsframe.arrays import OwnLabels
-from tsframe.checks import whole_number
+from tsframe.checks import whole
 from tsframe.measures.asking import Measure, Names
 from tsframe.measures.eigen import eigenvectors, EPS
 from tsframe.measures.learned import Learned, StudentShape
@@ -244,8 +244,7 @@ class NTKAlignment(Measure):
     probe: int = 200
 
     def __post_init__(self) -> None:
-        sentence = f"probe must be a whole number >= 2; got probe={self.probe!r}."
-        object.__setattr__(self, "probe", whole_number(self.probe, 2, sentence))
+        object.__setattr__(self, "probe", whole("probe", self.probe, 2))
 
     def declare(self, shape: StudentShape) -> Names:
         """Name the two numbers; see `Measure.declare`."""
@@ -323,8 +322,7 @@ class TeacherAlignment(Measure):
             value = getattr(self, name)
             if name == "directions" and value is None:
                 continue
-            sentence = f"{name} must be a whole number >= 1; got {name}={value!r}."
-            object.__setattr__(self, name, whole_number(value, 1, sentence))
+            object.__setattr__(self, name, whole(name, value, 1))
 
     def declare(self, shape: StudentShape) -> Names:
         """Name the cosine and the overlaps; see `Measure.declare`."""

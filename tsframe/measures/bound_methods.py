@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tsframe.checks import real_number, whole_number
+from tsframe.checks import real_number, whole
 from tsframe.measures.bound_search import (
     analytic_start,
     curvature_along,
@@ -130,8 +130,7 @@ class FisherPosterior(Method):
     def __post_init__(self) -> None:
         _check_steps(self, self.steps, self.draws)
         _check_axes(self, self.axes)
-        sentence = f"rounds must be a whole number >= 1; got rounds={self.rounds!r}."
-        object.__setattr__(self, "rounds", whole_number(self.rounds, 1, sentence))
+        object.__setattr__(self, "rounds", whole("rounds", self.rounds, 1))
 
     @property
     def name(self) -> str:
@@ -223,11 +222,9 @@ class FisherPrior(Method):
 
 
 def _check_axes(method: Method, axes: int) -> None:
-    sentence = f"axes must be a whole number >= 1; got axes={axes!r}."
-    object.__setattr__(method, "axes", whole_number(axes, 1, sentence))
+    object.__setattr__(method, "axes", whole("axes", axes, 1))
 
 
 def _check_steps(method: Method, steps: int, draws: int) -> None:
     for name, value in (("steps", steps), ("draws", draws)):
-        sentence = f"{name} must be a whole number >= 1; got {name}={value!r}."
-        object.__setattr__(method, name, whole_number(value, 1, sentence))
+        object.__setattr__(method, name, whole(name, value, 1))

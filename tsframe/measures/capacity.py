@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsframe.checks import real_number, whole_number
+from tsframe.checks import real_number, whole
 from tsframe.measures.asking import counted, Measure, Names
 from tsframe.measures.landscape import flat, one_by_one, rows_of
 from tsframe.measures.layer_norms import (
@@ -49,8 +49,7 @@ class Margins(Measure):
     quantiles: int = 21
 
     def __post_init__(self) -> None:
-        sentence = f"quantiles must be a whole number >= 2; got quantiles={self.quantiles!r}."
-        object.__setattr__(self, "quantiles", whole_number(self.quantiles, 2, sentence))
+        object.__setattr__(self, "quantiles", whole("quantiles", self.quantiles, 2))
 
     def declare(self, shape: StudentShape) -> Names:
         """Name the two distributions; see `Measure.declare`."""
@@ -172,8 +171,7 @@ class Sharpness(Measure):
             object.__setattr__(self, name, real_number(value, sentence, strict=True))
         for name in ("directions", "steps"):
             value = getattr(self, name)
-            sentence = f"{name} must be a whole number >= 1; got {name}={value!r}."
-            object.__setattr__(self, name, whole_number(value, 1, sentence))
+            object.__setattr__(self, name, whole(name, value, 1))
 
     def declare(self, shape: StudentShape) -> Names:
         """Name radii, volume and rises; see `Measure.declare`."""

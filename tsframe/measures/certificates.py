@@ -14,7 +14,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from tsframe.checks import real_number, whole_number
+from tsframe.checks import real_number, whole
 from tsframe.measures.asking import Measure, Names
 from tsframe.measures.bound_methods import DiagonalPosterior
 from tsframe.measures.bound_search import Method, ROWS, Task
@@ -82,8 +82,7 @@ class PACBayes(Measure):
             object.__setattr__(self, name, real_number(value, sentence, strict=True))
             if below and getattr(self, name) >= 1.0:
                 raise ValueError(sentence)
-        sentence = f"draws must be a whole number >= 1; got draws={self.draws!r}."
-        object.__setattr__(self, "draws", whole_number(self.draws, 1, sentence))
+        object.__setattr__(self, "draws", whole("draws", self.draws, 1))
 
     def declare(self, shape: StudentShape) -> Names:
         """Name the bound and what it is made of; see `Measure.declare`."""

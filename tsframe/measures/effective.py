@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tsframe.checks import real_number, whole_number
+from tsframe.checks import real_number, whole
 from tsframe.measures.asking import Measure, Names
 from tsframe.measures.eigen import eigenvalues
 from tsframe.measures.gram import gram, parameter_gram
@@ -42,8 +42,7 @@ class EffectiveDimension(Measure):
     def __post_init__(self) -> None:
         sentence = f"precision must be a number > 0; got precision={self.precision!r}."
         object.__setattr__(self, "precision", real_number(self.precision, sentence, strict=True))
-        sentence = f"probe must be a whole number >= 1; got probe={self.probe!r}."
-        object.__setattr__(self, "probe", whole_number(self.probe, 1, sentence))
+        object.__setattr__(self, "probe", whole("probe", self.probe, 1))
 
     def declare(self, shape: StudentShape) -> Names:
         """Name the two dimensions; see `Measure.declare`."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsframe.checks import whole_number
+from tsframe.checks import whole, whole_number
 from tsframe.measures.asking import Names
 from tsframe.measures.curvature import (
     fisher_spectrum,
@@ -54,8 +54,7 @@ class CurvatureMeasure(SpectrumMeasure):
     def __post_init__(self) -> None:
         SpectrumMeasure.__post_init__(self)
         if self.layer is not None:
-            sentence = f"layer must be a whole number >= 0; got layer={self.layer!r}."
-            object.__setattr__(self, "layer", whole_number(self.layer, 0, sentence))
+            object.__setattr__(self, "layer", whole("layer", self.layer, 0))
 
     @property
     @abc.abstractmethod
@@ -138,8 +137,7 @@ class JacobianSpectrum(CurvatureMeasure):
     def __post_init__(self) -> None:
         CurvatureMeasure.__post_init__(self)
         if self.output is not None:
-            sentence = f"output must be a whole number >= 0; got output={self.output!r}."
-            object.__setattr__(self, "output", whole_number(self.output, 0, sentence))
+            object.__setattr__(self, "output", whole("output", self.output, 0))
 
     @property
     def matrix(self) -> str:
@@ -191,8 +189,7 @@ class FisherSpectrum(CurvatureMeasure):
         CurvatureMeasure.__post_init__(self)
         if self.labels not in LABELS:
             raise ValueError(f"labels must be one of {', '.join(LABELS)}; got {self.labels!r}.")
-        sentence = f"draws must be a whole number >= 1; got draws={self.draws!r}."
-        object.__setattr__(self, "draws", whole_number(self.draws, 1, sentence))
+        object.__setattr__(self, "draws", whole("draws", self.draws, 1))
 
     @property
     def matrix(self) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsframe.inputs import whole
+from tsframe.checks import whole
 from tsframe.measures.asking import Measure, Names
 from tsframe.measures.learned import Learned, StudentShape
 from tsframe.measures.sensitivities import forward, students

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsframe.checks import whole_number
+from tsframe.checks import whole, whole_number
 from tsframe.measures.activations import (
     activation_gradient_spectra,
     activation_spectra,
@@ -75,8 +75,7 @@ class SpectrumMeasure(Measure):
         for name in ("probe", "modes"):
             value = getattr(self, name)
             if value is not None:
-                sentence = f"{name} must be a whole number >= 1; got {name}={value!r}."
-                object.__setattr__(self, name, whole_number(value, 1, sentence))
+                object.__setattr__(self, name, whole(name, value, 1))
         if self.tail is not None:
             first, last = self.tail
             sentence = (

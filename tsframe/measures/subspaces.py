@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tsframe.checks import whole_number
+from tsframe.checks import whole
 from tsframe.measures.asking import Measure, Names
 from tsframe.measures.eigen import eigenvectors, EPS
 from tsframe.measures.gram import gram, parameter_eigenvectors, parameter_gram
@@ -285,8 +285,7 @@ class SubspaceOverlap(Measure):
 
     def __post_init__(self) -> None:
         _check(self)
-        sentence = f"dense must be a whole number >= 0; got dense={self.dense!r}."
-        object.__setattr__(self, "dense", whole_number(self.dense, 0, sentence))
+        object.__setattr__(self, "dense", whole("dense", self.dense, 0))
 
     def declare(self, shape: StudentShape) -> Names:
         """Name the three curves; see `Measure.declare`."""
@@ -352,5 +351,4 @@ def _gram_bytes(shape: StudentShape, probe: int) -> float:
 def _check(spec: StiffTravel | SubspaceOverlap) -> None:
     for name in ("directions", "probe"):
         value = getattr(spec, name)
-        sentence = f"{name} must be a whole number >= 1; got {name}={value!r}."
-        object.__setattr__(spec, name, whole_number(value, 1, sentence))
+        object.__setattr__(spec, name, whole(name, value, 1))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from tsframe.checks import whole_number
+from tsframe.checks import whole
 from tsframe.measures.asking import counted, Measure, Names
 from tsframe.measures.gram import gram_trace
 from tsframe.measures.information import FisherSpectrum
@@ -39,8 +39,7 @@ class TraceTheorems(Measure):
 
     def __post_init__(self) -> None:
         if self.probe is not None:
-            sentence = f"probe must be a whole number >= 1; got probe={self.probe!r}."
-            object.__setattr__(self, "probe", whole_number(self.probe, 1, sentence))
+            object.__setattr__(self, "probe", whole("probe", self.probe, 1))
 
     def declare(self, shape: StudentShape) -> Names:
         """Name shares and constants; see `Measure.declare`."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tsframe.checks import whole_number
+from tsframe.checks import whole
 from tsframe.measures.asking import counted, Measure, Names
 from tsframe.measures.landscape import flat
 from tsframe.measures.learned import Learned, StudentShape
@@ -67,8 +67,7 @@ class Trajectory(Measure):
     projections: int = 16
 
     def __post_init__(self) -> None:
-        sentence = f"projections must be a whole number >= 1; got projections={self.projections!r}."
-        object.__setattr__(self, "projections", whole_number(self.projections, 1, sentence))
+        object.__setattr__(self, "projections", whole("projections", self.projections, 1))
 
     def declare(self, shape: StudentShape) -> Names:
         """Name the projections; see `Measure.declare`."""

@@ -13,8 +13,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tsframe.checks import real_number
-from tsframe.inputs import whole
+from tsframe.checks import real_number, whole
 from tsframe.perceptron.instances import Bits, Instance, pack, signs
 from tsframe.perceptron.listing import shells
 from tsframe.streams import stream

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import xarray as xr
 
-from tsframe.checks import real_number
-from tsframe.inputs import whole
+from tsframe.checks import real_number, whole
 from tsframe.perceptron.instances import distances, draw_instance, error_at, Instance
 from tsframe.perceptron.listing import cluster_sizes, isolated, local_entropy, solutions
 from tsframe.perceptron.searches import Annealing, Densest, Search, Uniform

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tsframe.inputs import whole
+from tsframe.checks import whole
 from tsframe.students.random_features import variance
 from tsframe.theory.kernels import erf_ntk, relu_ntk, WideKernels
 

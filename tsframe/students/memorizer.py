@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tsframe.arrays import checked
-from tsframe.inputs import whole
+from tsframe.checks import whole
 from tsframe.streams import stream
 
 __all__ = ["Memorizer", "memorize"]

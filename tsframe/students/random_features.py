@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tsframe.checks import real_number
-from tsframe.inputs import whole
+from tsframe.checks import real_number, whole
 from tsframe.streams import stream
 from tsframe.teachers import ACTIVATIONS
 

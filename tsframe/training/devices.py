@@ -12,7 +12,7 @@ import torch
 
 __all__ = [
     "ALONE",
-    "Crew",
+    "EngineThreads",
     "claim_thread",
     "cpu_count",
     "device_name",
@@ -119,7 +119,7 @@ def claim_thread() -> None:
     torch.set_flush_denormal(True)
 
 
-class Crew:
+class EngineThreads:
     """The engine threads of a call, dealt out to the jobs that are left.
 
     A job has a thread of its own. When fewer jobs are left than threads, each may use as many as
@@ -148,7 +148,7 @@ class Crew:
         return max(1, self.threads // max(1, self.jobs))
 
 
-ALONE = Crew(1, 1)
+ALONE = EngineThreads(1, 1)
 
 
 def share_operations(threads: int) -> None:

@@ -27,7 +27,7 @@ import numpy as np
 from tsframe.students.layout import Layout
 from tsframe.students.stack import copy_students, Stack
 from tsframe.training.cohort import Cohort, Scales
-from tsframe.training.devices import ALONE, Crew
+from tsframe.training.devices import ALONE, EngineThreads
 from tsframe.training.dropout import Dropout
 from tsframe.training.folding import folded
 from tsframe.training.graphs import Replays
@@ -79,7 +79,7 @@ def train_stack(
     snapshot_steps: Sequence[int] = (),
     interrupted: Callable[[], bool] = lambda: False,
     scales: Sequence[Scales] | None = None,
-    crew: Crew = ALONE,
+    engine_threads: EngineThreads = ALONE,
     validation: SampleSet | None = None,
     dropout: Sequence[float] = (),
     replays: Replays | None = None,
@@ -107,7 +107,7 @@ def train_stack(
         Asked before every step; InterruptedError once it says so.
     scales : sequence, optional
         Factors on the learning rates of layers; see `Cohort`.
-    crew : Crew
+    engine_threads : EngineThreads
         Whose threads may share an operation of a large table, and wait for each other at thin ones.
     validation : SampleSet, optional
         What students with the rule `BestValidation` are watched on.
@@ -134,7 +134,7 @@ def train_stack(
         objective,
         optimizers[0].minibatches,
         Dropout(dropout) if any(dropout) else None,
-        crew,
+        engine_threads,
         replays,
         interrupted,
         resident,

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsframe.checks import real_number, whole_number
+from tsframe.checks import real_number, whole
 from tsframe.training.cohort import Cohort, Normals
 from tsframe.training.following import Following
 from tsframe.training.optimizer import Composite, Pull
@@ -81,8 +81,7 @@ class EntropySGD(Composite):
             object.__setattr__(self, name, real_number(value, sentence, strict))
             if name == "averaging" and self.averaging > 1.0:
                 raise ValueError(sentence)
-        sentence = f"inner_steps must be a whole number >= 1; got inner_steps={self.inner_steps!r}."
-        object.__setattr__(self, "inner_steps", whole_number(self.inner_steps, 1, sentence))
+        object.__setattr__(self, "inner_steps", whole("inner_steps", self.inner_steps, 1))
 
     @property
     def minibatches(self) -> int:

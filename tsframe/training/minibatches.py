@@ -277,11 +277,8 @@ class TrainingSet(SampleSet):
         if self.batch_size == self.size:
             return torch.arange(self.size, device=device).expand(groups, steps, -1)
         epoch, place = divmod(first, self.steps_an_epoch)
-        epochs = torch.arange(epoch, (stop - 1) // self.steps_an_epoch + 1, device=device)
-        keys = self._keys[seated.data_on_device].repeat_interleave(len(epochs))
-        laid = orders(keys, epochs.repeat(groups), self.size).view(groups, len(epochs), -1)
-        laid = laid[:, :, : self.steps_an_epoch * self.batch_size]
-        return laid.reshape(groups, -1, self.batch_size)[:, place : place + steps]
+        epochs = range(epoch, (stop - 1) // self.steps_an_epoch + 1)
+        return self._cut(self._laid(seated.data_on_device, epochs))[:, place : place + steps]
 
     def _look_up(self, seated: Seated, step: int) -> Coming:
         """Prepare some steps at once: to look up a few numbers costs no more than the call."""
@@ -291,20 +288,27 @@ class TrainingSet(SampleSet):
             self._order(seated, span)
         last = place + max(1, LOOKED_UP // (len(seated.layout.slots) * self.batch_size))
         turns = slice(turn, turn + -(-last // self.steps_an_epoch))
-        whole = self._orders[:, turns, : self.steps_an_epoch * self.batch_size]
-        rows = whole.reshape(len(whole), -1, self.batch_size)[:, place:last]
-        places, targets = seated.look_up(rows)
+        places, targets = seated.look_up(self._cut(self._orders[:, turns])[:, place:last])
         return Coming(seated, step, places.unbind(), targets.unbind())
 
     def _order(self, seated: Seated, span: int) -> None:
         """Lay out the epochs of a span for all data sets that have a seat."""
-        sets, ahead = seated.sets_on_device, self._ahead
-        epochs = torch.arange(span * ahead, (span + 1) * ahead, device=sets.device)
-        keys = self._keys[sets].repeat_interleave(ahead)
-        laid = orders(keys, epochs.repeat(len(sets)), self.size)
-        self._orders[sets] = laid.view(len(sets), ahead, self.size)
+        epochs = range(span * self._ahead, (span + 1) * self._ahead)
+        self._orders[seated.sets_on_device] = self._laid(seated.sets_on_device, epochs)
         for k in seated.sets:
             self._spans[k] = span
+
+    def _laid(self, sets: Tensor, epochs: range) -> Tensor:
+        """Give the orders of epochs of some data sets, shape (sets, epochs, n)."""
+        numbers = torch.arange(epochs.start, epochs.stop, device=sets.device)
+        keys = self._keys[sets].repeat_interleave(len(epochs))
+        laid = orders(keys, numbers.repeat(len(sets)), self.size)
+        return laid.view(len(sets), len(epochs), self.size)
+
+    def _cut(self, laid: Tensor) -> Tensor:
+        """Cut orders of epochs into minibatches, shape (sets, steps, samples)."""
+        whole = laid[:, :, : self.steps_an_epoch * self.batch_size]
+        return whole.reshape(len(laid), -1, self.batch_size)
 
     @cached_property
     def _keys(self) -> Tensor:

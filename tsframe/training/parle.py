@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsframe.checks import real_number, whole_number
+from tsframe.checks import real_number, whole
 from tsframe.training.cohort import Cohort, Normals
 from tsframe.training.entropy_sgd import EntropySGD, EntropySGDState
 from tsframe.training.optimizer import Composite, Pull
@@ -44,8 +44,7 @@ class Parle(Composite):
     def __post_init__(self) -> None:
         if not isinstance(self.base, EntropySGD):
             raise TypeError(f"base must be EntropySGD(...); got base={self.base!r}.")
-        sentence = f"replicas must be a whole number >= 1; got replicas={self.replicas!r}."
-        object.__setattr__(self, "replicas", whole_number(self.replicas, 1, sentence))
+        object.__setattr__(self, "replicas", whole("replicas", self.replicas, 1))
         sentence = f"coupling must be a finite number >= 0; got coupling={self.coupling!r}."
         object.__setattr__(self, "coupling", real_number(self.coupling, sentence))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tsframe.checks import plain_numbers, real_number, whole_number
+from tsframe.checks import plain_numbers, real_number, whole, whole_number
 
 __all__ = ["Constant", "Cosine", "Schedule", "StepDecay", "log_steps"]
 
@@ -100,9 +100,6 @@ def log_steps(max_steps: int, count: int = 30) -> tuple[int, ...]:
     >>> log_steps(1000, count=4)
     (0, 1, 32, 1000)
     """
-    last = whole_number(
-        max_steps, 1, f"max_steps must be a whole number >= 1; got max_steps={max_steps!r}."
-    )
-    count = whole_number(count, 3, f"count must be a whole number >= 3; got count={count!r}.")
+    last, count = whole("max_steps", max_steps, 1), whole("count", count, 3)
     spaced = np.rint(np.geomspace(1, last, count - 1)).astype(int).tolist()
     return (0, *sorted(set(spaced)))

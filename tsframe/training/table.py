@@ -20,7 +20,7 @@ from tsframe.students.products import quiet
 from tsframe.students.stack import copy_students, Stack
 from tsframe.training.backward import backward
 from tsframe.training.cohort import Cohort
-from tsframe.training.devices import Crew, share_operations
+from tsframe.training.devices import EngineThreads, share_operations
 from tsframe.training.dropout import Dropout
 from tsframe.training.graphs import Replays, Stepper
 from tsframe.training.losses import Objective
@@ -51,7 +51,7 @@ class Descent:
         Minibatches that one step looks at.
     silenced : Dropout or None
         Which units are silent.
-    crew : Crew
+    engine_threads : EngineThreads
         Tells, before every step, how many threads may share an operation of a large table.
     replays : Replays or None
         Records whole steps where the device has graphs and nothing is drawn on the host.
@@ -65,7 +65,7 @@ class Descent:
     objective: Objective
     minibatches: int
     silenced: Dropout | None
-    crew: Crew
+    engine_threads: EngineThreads
     replays: Replays | None
     interrupted: Callable[[], bool]
     resident: bool = False
@@ -126,12 +126,12 @@ class Table:
             return
         descent, training_set = self._descent, self._descent.training_set
         whole = training_set.batch_size == training_set.size
-        with descent.crew.turn if self._thin else contextlib.nullcontext(), quiet():
+        with descent.engine_threads.turn if self._thin else contextlib.nullcontext(), quiet():
             for self._step in range(start, stop):
                 if descent.interrupted():
                     raise InterruptedError(f"training was interrupted after {self._step} steps")
                 if self._most > 1:
-                    most = min(self._most, descent.crew.share())
+                    most = min(self._most, descent.engine_threads.share())
                     self._threads = self._choice.threads(most)
                 self._state.prepare(done)
                 for k in range(0 if whole else descent.minibatches):
@@ -149,20 +149,21 @@ class Table:
         masks = None
         if descent.silenced is not None:
             masks = descent.silenced.masks(self._cohort, inputs.shape[1], which)
-        if self._threads > 1:
-            share_operations(self._threads)
+        self._share(self._threads)
         buffers = stack.forward(inputs, masks)
-        if self._threads > 1:  # there are sums in the loss
-            share_operations(1)
+        self._share(1)  # there are sums in the loss
         if stack.products.fusions is None:
             descent.objective.gradient_(buffers.logits, targets)
         else:
             stack.products.fusions.descend(descent.objective, buffers.logits, targets)
-        if self._threads > 1:
-            share_operations(self._threads)
+        self._share(self._threads)
         backward(stack, buffers, inputs, absorb, masks)
+        self._share(1)
+
+    def _share(self, threads: int) -> None:
+        """Let so many threads share operations, in a step that several may share."""
         if self._threads > 1:
-            share_operations(1)
+            share_operations(threads)
 
     @staticmethod
     def moved(tables: Sequence["Table"], layout: Layout) -> "Table":
